@@ -1,0 +1,322 @@
+//! What the core is told ([`Event`]), and what it answers ([`Command`], [`Plan`]). All of it is values.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::ids::{AgentKey, Connection, InstanceId, LeaseId, Mono, OperationId, PoolId, RequestId, TenantId};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A client's request was read whole and wants a server.
+    RequestArrived(Arrival),
+    /// The client of a queued request went away.
+    RequestAbandoned {
+        /// The request; one that is not queued any more is left alone.
+        request: RequestId,
+    },
+    /// The upstream's answer began: from here on the request cannot be repeated.
+    AnswerStarted {
+        /// The attempt.
+        lease: LeaseId,
+    },
+    /// An attempt is over and its request is answered.
+    LeaseEnded {
+        /// The attempt.
+        lease: LeaseId,
+        /// How.
+        end: LeaseEnd,
+    },
+    /// An attempt failed before its answer began: release, quarantine and requeue are one event.
+    AttemptFailed {
+        /// The attempt.
+        lease: LeaseId,
+        /// Why, which decides whether the request may be repeated.
+        kind: AttemptFailure,
+        /// The error in words, for the agent's issue and the client's answer.
+        cause: Arc<str>,
+    },
+    /// An agent told how its server is.
+    AgentReported {
+        /// Who.
+        agent: AgentKey,
+        /// Over which connection.
+        connection: Connection,
+        /// What.
+        report: AgentReport,
+    },
+    /// An agent's connection ended.
+    AgentDisconnected {
+        /// Who.
+        agent: AgentKey,
+        /// Which connection; an older one than the latest is of no account.
+        connection: Connection,
+    },
+    /// What the fleet consists of now.
+    FleetObserved {
+        /// The pool that the fleet serves.
+        pool: PoolId,
+        /// Every instance; one that is missing is gone.
+        instances: BTreeMap<InstanceId, InstanceObserved>,
+    },
+    /// A planned action is being carried out.
+    OperationStarted {
+        /// Its number.
+        operation: OperationId,
+        /// What.
+        action: Action,
+    },
+    /// The fleet did it.
+    OperationSucceeded {
+        /// Its number.
+        operation: OperationId,
+        /// For a wake: the instances that it launched, as far as the fleet names them.
+        launched: Vec<InstanceId>,
+    },
+    /// The fleet refused it.
+    OperationFailed {
+        /// Its number.
+        operation: OperationId,
+        /// Whether to try again.
+        kind: OperationFailure,
+        /// Why, in words for people.
+        cause: Arc<str>,
+    },
+    /// The answer was lost: it may have been done. Blocks a repeat until the fleet was observed.
+    OperationUnknown {
+        /// Its number.
+        operation: OperationId,
+    },
+    /// The gateway is shutting down: what runs may finish, nothing new is accepted.
+    ShutdownBegan,
+}
+
+/// A request that wants a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its number, never used before.
+    pub request: RequestId,
+    /// The pool that it was classified into.
+    pub pool: PoolId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// How many slots it takes; 0 needs a server but no slot.
+    pub slots: u32,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseEnd {
+    /// The last byte of the answer was seen: the slot is free.
+    Done,
+    /// The client left, or the answer was cut: llama.cpp may still compute, so the slot cools.
+    Cancelled,
+    /// Nothing was ever sent to the server.
+    Unsent,
+}
+
+/// Why an attempt failed before its answer began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AttemptFailure {
+    /// No connection could be made.
+    CouldNotConnect,
+    /// The server answered `503 Loading model`.
+    NotReady,
+    /// A fresh connection died after the request was sent on it.
+    Died,
+}
+
+/// How an agent's server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentReport {
+    /// The pool that it serves.
+    pub pool: PoolId,
+    /// The name that people gave it.
+    pub name: Option<Arc<str>>,
+    /// Where requests are sent.
+    pub address: SocketAddr,
+    /// The instance that it runs on, where it knows.
+    pub instance: Option<InstanceId>,
+    /// Where in its start the server is.
+    pub phase: Phase,
+    /// Slots in all. Zero unless `phase` is [`Phase::Ready`] and the slots are known.
+    pub slots_total: u32,
+    /// Slots that compute, whoever asked.
+    pub slots_busy: u32,
+    /// How old the count of busy slots is; none from Paddler 1.x agents.
+    pub sample_age: Option<Duration>,
+    /// How often it reports; none from Paddler 1.x agents.
+    pub heartbeat: Option<Duration>,
+    /// Whether llama.cpp accepted the agent's key.
+    pub is_authorized: Option<bool>,
+    /// Whether llama.cpp's `/slots` is on.
+    pub is_slots_endpoint_enabled: Option<bool>,
+    /// What is wrong, in words.
+    pub error: Option<Arc<str>>,
+}
+
+/// Where in its start a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing answers on its port yet.
+    Starting,
+    /// llama.cpp answers 503: it loads the model.
+    Loading,
+    /// llama.cpp is healthy.
+    Ready,
+    /// llama.cpp answers, but not in a way that can be used; the report's `error` says how.
+    Failing,
+}
+
+/// An instance as its fleet describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceObserved {
+    /// In which part of its life.
+    pub state: InstanceState,
+    /// Where its server will listen, where the fleet knows.
+    pub address: Option<SocketAddr>,
+}
+
+/// The part of its life that an instance is in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    /// Asked for, not there yet.
+    Pending,
+    /// There.
+    Running,
+    /// Going away.
+    Terminating,
+    /// It ended by itself. Named once, then missing.
+    Ended {
+        /// Its last words.
+        cause: Arc<str>,
+    },
+}
+
+/// Whether a failed operation is worth repeating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OperationFailure {
+    /// It may work in a moment.
+    Transient,
+    /// It will not work until somebody mends it: told to the waiting clients at once.
+    Permanent,
+}
+
+/// Something to do at once. A shell carries it out outside the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// The request may use the agent's server, until its lease ends.
+    Grant {
+        /// Which request.
+        request: RequestId,
+        /// The attempt that this begins.
+        lease: LeaseId,
+        /// Where.
+        agent: AgentKey,
+        /// Whether the request had to wait for an instance to boot.
+        cold_start: bool,
+    },
+    /// The request is not going to be served.
+    Reject {
+        /// Which request.
+        request: RequestId,
+        /// Why.
+        because: Rejection,
+    },
+    /// The instance under this attempt is lost: end the answer.
+    Abort {
+        /// The attempt; its end is still to be reported.
+        lease: LeaseId,
+    },
+    /// Idle connections to this agent are of no use any more.
+    ForgetConnections {
+        /// Whose.
+        agent: AgentKey,
+    },
+}
+
+/// Why a request was not served. Each is told to the client in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection {
+    /// `queue_max` requests wait already.
+    QueueFull {
+        /// When there may be room.
+        retry_after: Duration,
+    },
+    /// It waited `wait_max`.
+    QueueTimeout {
+        /// When a server may be free.
+        retry_after: Duration,
+    },
+    /// No instance can be had.
+    NoCapacity {
+        /// When the next attempt is made.
+        retry_after: Duration,
+        /// What the fleet said.
+        cause: Arc<str>,
+    },
+    /// No agent is registered, nothing could start one, and nothing may wait.
+    NoAgents,
+    /// The gateway is shutting down.
+    ShuttingDown,
+    /// The servers failed it as often as is allowed.
+    UpstreamFailed {
+        /// The last failure.
+        kind: AttemptFailure,
+        /// In words.
+        cause: Arc<str>,
+    },
+}
+
+/// A step towards the fleet that the load asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Let the pool have this many instances, counting those that boot.
+    Wake {
+        /// Which pool.
+        pool: PoolId,
+        /// How many, in all.
+        instances: u32,
+    },
+    /// End this instance; it is drained.
+    Terminate {
+        /// Of which pool.
+        pool: PoolId,
+        /// Which.
+        instance: InstanceId,
+    },
+    /// An answer was lost: look what the fleet is.
+    Describe {
+        /// Which pool.
+        pool: PoolId,
+    },
+}
+
+/// What [`super::Core::plan`] found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// To be started now, each under an operation's number.
+    pub actions: Vec<Action>,
+    /// When to plan again if nothing happens before, and what for.
+    pub wait: Option<(Mono, Wait)>,
+}
+
+/// What a plan waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wait {
+    /// A failed launch is repeated after a pause.
+    LaunchBackoff,
+    /// Whether another instance would pay is asked again.
+    GrowCheck,
+    /// A termination that failed is repeated after a pause.
+    TerminateBackoff,
+    /// A lost answer is looked up again.
+    DescribeBackoff,
+}

@@ -1,0 +1,5 @@
+//! Paddock: a scale-from-zero gateway for llama.cpp.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod clock;
+pub mod core;
