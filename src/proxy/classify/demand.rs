@@ -33,7 +33,8 @@ impl Default for Demand {
     }
 }
 
-/// Reads what the body asks for. Multipart bodies and invalid JSON give [`Demand::default`].
+/// Reads what the body asks for. Multipart forms (their fields are texts, and `n` must be a number) and invalid
+/// JSON give [`Demand::default`].
 #[must_use]
 pub fn demand(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) -> Demand {
     if content_type.is_some_and(is_multipart) {
@@ -46,9 +47,9 @@ pub fn demand(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) -> De
     Demand { slots, stream: keys.stream == Value::Flag(true), model: keys.model.text() }
 }
 
+/// As llama.cpp's HTTP library has it: case counts, and any other `multipart/` type is read as JSON.
 fn is_multipart(content_type: &str) -> bool {
-    let kind = content_type.trim_start().as_bytes();
-    kind.get(.."multipart/".len()).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
+    content_type.split(';').next() == Some("multipart/form-data")
 }
 
 /// The values of the keys that matter; of a repeated key the last, as in llama.cpp's JSON library.

@@ -2,7 +2,7 @@
 //!
 //! The reading is the loosest that any server in the way may have, so that nothing forbidden gets past it:
 //! a backslash separates, parameters and whatever follows a NUL fall away, blanks around a name do not count,
-//! overlong UTF-8 and `%uXXXX` (which older versions of llama.cpp's HTTP library know) are decoded.
+//! overlong UTF-8 and `%uXXXX` (which llama.cpp's HTTP library knows) are decoded.
 
 /// The names in a path, without empty ones and `.`; `..` is kept.
 pub(super) fn segments(form: &[u8]) -> Vec<&[u8]> {

@@ -53,6 +53,7 @@ fn prompts_are_counted_as_llamacpp_splits_them() {
         (r#"[[1,2],[3],"four"]"#, 3),
         (r#"[{"prompt_string":"a"},{"prompt_string":"b"}]"#, 2),
         (r#"{"prompt_string":"a"}"#, 1),
+        ("[1,[2]]", 2),
         ("null", 1),
     ];
     for (value, count) in prompts {
@@ -125,13 +126,20 @@ fn a_byte_order_mark_and_a_foreign_content_type_do_not_hide_a_body() {
 }
 
 #[test]
-fn multipart_bodies_count_one_slot() {
-    for content_type in ["multipart/form-data; boundary=x", " Multipart/Form-Data", "multipart/mixed"] {
-        let found = demand(Endpoint::Chat, Some(content_type), br#"{"n":4,"model":"m","stream":true}"#);
-        assert_eq!(found, Demand::default(), "{content_type}");
+fn only_what_llamacpp_takes_for_a_form_is_left_unread() {
+    let body = br#"{"n":4,"model":"m","stream":true}"#;
+    for form in ["multipart/form-data; boundary=x", "multipart/form-data"] {
+        assert_eq!(demand(Endpoint::Chat, Some(form), body), Demand::default(), "{form}");
     }
-    assert_eq!(demand(Endpoint::Chat, Some("multipart"), br#"{"n":4}"#).slots, 4);
-    assert_eq!(demand(Endpoint::Chat, Some("multipärt/x"), br#"{"n":4}"#).slots, 4);
+    for json in ["multipart/mixed; boundary=x", "Multipart/Form-Data; boundary=x", "multipart/form-datax", ""]
+    {
+        assert_eq!(demand(Endpoint::Chat, Some(json), body).slots, 4, "{json}");
+    }
+    let form = b"--x\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\n\xff\xfb\r\n--x--";
+    assert_eq!(
+        demand(Endpoint::Transcription, Some("multipart/form-data; boundary=x"), form),
+        Demand::default()
+    );
 }
 
 #[test]
