@@ -298,7 +298,7 @@ pub enum Action {
     },
 }
 
-/// What [`super::Core::plan`] found.
+/// What [`Core::plan`](super::Core::plan) found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// To be started now, each under an operation's number.

@@ -1,0 +1,183 @@
+//! The instances of a pool's fleet, and which agent speaks for which.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::event::{InstanceState, OperationFailure, Phase};
+use super::ids::{AgentKey, InstanceId, Mono, PoolId};
+use super::trouble::Trouble;
+use super::{Core, Timer};
+
+/// How long an instance that served keeps its place while its agent is not heard.
+pub(super) const LOST_AGENT_GRACE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Why nothing new is sent to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drain {
+    /// It was idle, or the others can carry its load. An arrival cancels it, until its end was asked for.
+    Idle,
+    /// It did not boot in time, or its agent was not heard for long.
+    Fault,
+    /// Its fleet ends it.
+    Notice,
+}
+
+/// An instance of the pool's fleet.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) state: InstanceState,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) launched_at: Mono,
+    pub(super) boot_deadline: Mono,
+    /// How far its server has come, by its agent's reports.
+    pub(super) phase: Phase,
+    /// When it first had a slot to offer.
+    pub(super) registered_at: Option<Mono>,
+    /// Every life of an agent on it that is heard or holds leases.
+    pub(super) agents: BTreeSet<AgentKey>,
+    pub(super) agent_lost_at: Option<Mono>,
+    /// The last response byte, or the registration.
+    pub(super) rest_since: Mono,
+    pub(super) drain: Option<Drain>,
+    pub(super) terminate: Terminate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Terminate {
+    NotAsked,
+    Started,
+    /// Done as far as the fleet said, or unknown: the instance is yet to be missing.
+    Asked,
+    Failed {
+        retry_at: Mono,
+    },
+}
+
+impl Instance {
+    pub(super) fn is_booting(&self) -> bool {
+        self.registered_at.is_none() && self.drain.is_none()
+    }
+
+    /// Registered, not leaving, and its agent is heard, or was a moment ago.
+    pub(super) fn is_serving(&self, now: Mono) -> bool {
+        self.registered_at.is_some()
+            && self.drain.is_none()
+            && self.agent_lost_at.is_none_or(|lost| now < lost + LOST_AGENT_GRACE)
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        match self.state {
+            InstanceState::Pending | InstanceState::Running => true,
+            InstanceState::Terminating | InstanceState::Ended { .. } => false,
+        }
+    }
+}
+
+impl Core {
+    /// Finds the instance that an agent speaks for: by the id that it reports, then by its address, then the oldest
+    /// that nobody speaks for and whose address the fleet does not know.
+    pub(super) fn bind(&mut self, key: AgentKey) {
+        let Some(agent) = self.agents.get_mut(&key) else { return };
+        let Some(pool) = self.pools.get_mut(&agent.pool) else { return };
+        let is_known = |id: &InstanceId| pool.instances.contains_key(id);
+        if agent.instance.as_ref().is_some_and(is_known) {
+            if let Some(instance) = agent.instance.as_ref().and_then(|id| pool.instances.get_mut(id)) {
+                instance.agents.insert(key);
+                instance.agent_lost_at = None;
+            }
+            return;
+        }
+        let by_id = agent.report.instance.clone().filter(is_known);
+        let address = agent.report.address;
+        let by_address = || pool.instances.iter().find(|(_, instance)| instance.address == Some(address));
+        let by_age = || {
+            let silent = |instance: &Instance| instance.agents.is_empty() && instance.address.is_none();
+            pool.instances
+                .iter()
+                .filter(|(_, i)| silent(i) && i.is_booting())
+                .min_by_key(|(_, i)| i.launched_at)
+        };
+        let found = match (by_id, &agent.report.instance) {
+            (Some(id), _) => Some(id),
+            (None, Some(_)) => by_address().map(|(id, _)| id.clone()),
+            (None, None) => by_address().or_else(by_age).map(|(id, _)| id.clone()),
+        };
+        agent.instance.clone_from(&found);
+        if let Some(instance) = found.and_then(|id| pool.instances.get_mut(&id)) {
+            instance.agents.insert(key);
+            instance.agent_lost_at = None;
+        }
+    }
+
+    pub(super) fn bind_all(&mut self, id: PoolId) {
+        let agents: Vec<AgentKey> = self
+            .agents
+            .iter()
+            .filter(|(_, agent)| agent.pool == id && agent.is_connected)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in agents {
+            self.bind(key);
+            self.note_boot_progress(key);
+        }
+    }
+
+    pub(super) fn reindex_pool(&mut self, id: PoolId) {
+        let agents: Vec<AgentKey> =
+            self.agents.iter().filter(|(_, agent)| agent.pool == id).map(|(key, _)| *key).collect();
+        for key in agents {
+            self.reindex(key);
+        }
+    }
+
+    /// What an agent's report says about its instance's boot.
+    pub(super) fn note_boot_progress(&mut self, key: AgentKey) {
+        let now = self.now;
+        let Some(agent) = self.agents.get(&key) else { return };
+        let (id, phase, serves, slots) =
+            (agent.pool, agent.report.phase, agent.is_serving(), agent.report.slots_total);
+        let is_misconfigured = agent.report.is_authorized == Some(false)
+            || agent.report.is_slots_endpoint_enabled == Some(false);
+        let error = agent.report.error.clone();
+        let instance_id = agent.instance.clone();
+        let Some(pool) = self.pools.get_mut(&id) else { return };
+        if serves {
+            pool.slots_learnt = Some(slots);
+        }
+        let Some(instance) = instance_id.and_then(|id| pool.instances.get_mut(&id)) else { return };
+        instance.phase = phase;
+        if !instance.is_booting() {
+            return;
+        }
+        if serves {
+            instance.registered_at = Some(now);
+            instance.rest_since = now;
+            pool.boots.add(now.since(instance.launched_at));
+            pool.trouble = Trouble::default();
+            let rest_at = now + pool.config.idle_timeout;
+            self.plan_changed = true;
+            self.arm_by(Timer::Rest(id), rest_at);
+        } else if is_misconfigured {
+            // It will not heal by waiting.
+            instance.drain = Some(Drain::Fault);
+            let cause = error.unwrap_or_else(|| "its llama.cpp cannot be used".into());
+            self.boot_failed(id, OperationFailure::Permanent, &cause);
+        }
+    }
+
+    pub(super) fn agent_of_instance_gone(&mut self, id: PoolId, instance_id: &InstanceId) {
+        let now = self.now;
+        let Some(pool) = self.pools.get(&id) else { return };
+        let Some(instance) = pool.instances.get(instance_id) else { return };
+        if instance.agents.iter().any(|key| self.agents.get(key).is_some_and(|agent| agent.is_connected)) {
+            return;
+        }
+        if let Some(instance) = self.pools.get_mut(&id).and_then(|pool| pool.instances.get_mut(instance_id)) {
+            instance.agent_lost_at = Some(now);
+        }
+        self.arm_by(Timer::Rest(id), now + LOST_AGENT_GRACE);
+    }
+}

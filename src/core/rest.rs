@@ -1,0 +1,110 @@
+//! When an instance has earned its rest, and when it comes back.
+
+use super::ids::{InstanceId, PoolId};
+use super::instances::{Drain, Instance, LOST_AGENT_GRACE, Terminate};
+use super::{Core, Timer};
+
+/// How often it is asked again whether an instance may rest.
+pub(super) const REST_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Core {
+    /// An idle instance that is on its way out comes back, unless its end was asked for.
+    pub(super) fn cancel_idle_drain(&mut self, id: PoolId) {
+        let Some(pool) = self.pools.get_mut(&id) else { return };
+        let leaving = pool.instances.values_mut().find(|instance| {
+            instance.drain == Some(Drain::Idle)
+                && matches!(instance.terminate, Terminate::NotAsked | Terminate::Failed { .. })
+        });
+        let Some(instance) = leaving else { return };
+        instance.drain = None;
+        instance.terminate = Terminate::NotAsked;
+        instance.rest_since = self.now;
+        let agents = instance.agents.clone();
+        for key in agents {
+            self.reindex(key);
+        }
+        self.arm_by(Timer::Rest(id), self.now + REST_INTERVAL);
+    }
+
+    /// Whether an instance has earned its rest.
+    ///
+    /// 1. A registered instance whose agent is lost for good leaves, whatever else happens.
+    /// 2. Nothing leaves while anything waits or boots, while another leaves, or below the least number.
+    /// 3. The one that has been idle longest, once that is long enough.
+    /// 4. The least loaded one, once the others could have carried its load for as long.
+    pub(super) fn rest(&mut self, id: PoolId) {
+        let now = self.now;
+        let Some(pool) = self.pools.get_mut(&id) else { return };
+        if !pool.config.has_fleet {
+            return;
+        }
+        let mut lost = Vec::new();
+        for instance in pool.instances.values_mut() {
+            let is_lost = instance.agent_lost_at.is_some_and(|at| at + LOST_AGENT_GRACE <= now);
+            if is_lost && instance.registered_at.is_some() && instance.drain.is_none() {
+                instance.drain = Some(Drain::Fault);
+                lost.extend(instance.agents.iter().copied());
+                self.plan_changed = true;
+            }
+        }
+        for key in lost {
+            self.reindex(key);
+        }
+        if let Some(instance_id) = self.resting(id) {
+            let Some(pool) = self.pools.get_mut(&id) else { return };
+            pool.surplus_since = None;
+            if let Some(instance) = pool.instances.get_mut(&instance_id) {
+                instance.drain = Some(Drain::Idle);
+                let agents = instance.agents.clone();
+                self.plan_changed = true;
+                for key in agents {
+                    self.reindex(key);
+                }
+            }
+        }
+        let Some(pool) = self.pools.get(&id) else { return };
+        if pool.instances.values().any(|instance| instance.registered_at.is_some()) {
+            let next = now + REST_INTERVAL;
+            self.arm_by(Timer::Rest(id), next);
+        }
+    }
+
+    fn resting(&mut self, id: PoolId) -> Option<InstanceId> {
+        let now = self.now;
+        let pool = self.pools.get(&id)?;
+        let is_leaving = pool.instances.values().any(|instance| instance.drain.is_some());
+        let serving: Vec<_> =
+            pool.instances.iter().filter(|(_, i)| i.registered_at.is_some() && i.drain.is_none()).collect();
+        if !pool.queue.is_empty() || pool.pending() > 0 || is_leaving {
+            return None;
+        }
+        if serving.len() <= pool.config.instances_min as usize || !pool.is_observed {
+            return None;
+        }
+        let (idle_timeout, life_min) = (pool.config.idle_timeout, pool.config.life_min);
+        let old_enough: Vec<_> =
+            serving.iter().filter(|(_, instance)| now.since(instance.launched_at) >= life_min).collect();
+        let idle = old_enough.iter().filter(|(_, i)| !self.is_busy(i) && i.rest_since + idle_timeout <= now);
+        if let Some((instance, _)) = idle.min_by_key(|(_, instance)| instance.rest_since) {
+            return Some((*instance).clone());
+        }
+        let load = |instance: &Instance| -> (u32, u32) {
+            let agents = instance.agents.iter().filter_map(|key| Some((*key, self.agents.get(key)?)));
+            agents.fold((0, 0), |(held, free), (key, agent)| {
+                let room = if self.is_eligible(key, agent) { self.free(key, agent) } else { 0 };
+                (held + agent.held + agent.foreign, free + room)
+            })
+        };
+        let loads: Vec<_> = old_enough.iter().map(|(id, instance)| (load(instance), (*id).clone())).collect();
+        let free: u32 = serving.iter().map(|(_, instance)| load(instance).1).sum();
+        let least = loads.into_iter().min_by_key(|((held, _), id)| (*held, id.clone()));
+        let surplus = least.filter(|((held, own), _)| serving.len() > 1 && free - own >= *held);
+        let pool = self.pools.get_mut(&id)?;
+        let Some((_, instance)) = surplus else {
+            pool.surplus_since = None;
+            return None;
+        };
+        let since = *pool.surplus_since.get_or_insert(now);
+        (since + idle_timeout <= now).then_some(instance)
+    }
+}
