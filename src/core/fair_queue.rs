@@ -46,6 +46,9 @@ struct Line {
     many: BTreeMap<u64, RequestId>,
 }
 
+/// A request that is the oldest of its kind, with its sequence.
+pub(super) type Head = (u64, RequestId);
+
 /// The waiting requests of one pool.
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
@@ -121,8 +124,8 @@ impl FairQueue {
         self.turns.iter().map(|&(_, tenant)| tenant)
     }
 
-    /// The oldest request of a tenant for one slot, and for many, each with its sequence.
-    pub(super) fn heads(&self, tenant: TenantId) -> (Option<(u64, RequestId)>, Option<(u64, RequestId)>) {
+    /// The oldest request of a tenant for one slot, and for many.
+    pub(super) fn heads(&self, tenant: TenantId) -> (Option<Head>, Option<Head>) {
         let head = |line: &BTreeMap<u64, RequestId>| line.first_key_value().map(|(&at, &id)| (at, id));
         self.lines.get(&tenant).map_or((None, None), |line| (head(&line.one), head(&line.many)))
     }
@@ -163,7 +166,8 @@ mod tests {
     /// Serves everything, one slot after another, and names the tenants in the order of their turns.
     fn order(queue: &mut FairQueue) -> Vec<u32> {
         let mut order = Vec::new();
-        while let Some(tenant) = queue.turns().next() {
+        loop {
+            let Some(tenant) = queue.turns().next() else { return order };
             let (one, many) = queue.heads(tenant);
             let (sequence, slots) = match (one, many) {
                 (Some((at, _)), _) => (at, 1),
@@ -173,7 +177,6 @@ mod tests {
             assert!(queue.give(Place { tenant, sequence, slots }));
             order.push(tenant.0);
         }
-        order
     }
 
     #[test]

@@ -166,7 +166,8 @@ impl Core {
         let below_min = staying < pool.config.instances_min as usize;
         let unserved = !pool.queue.is_empty() && self.serving(id, pool) == 0 && pool.pending() == 0;
         let backlog = !pool.queue.is_empty() && !unserved;
-        if !below_min && !unserved && !(backlog && self.growth_pays(id, pool, now)) {
+        let is_wanted = below_min || unserved || (backlog && self.growth_pays(id, pool, now));
+        if !is_wanted {
             if backlog {
                 plan.wait_until(now + GROW_INTERVAL, Wait::GrowCheck);
             }
