@@ -4,4 +4,5 @@
 pub mod agent;
 pub mod clock;
 pub mod core;
+pub mod fleet;
 pub mod protocol;
