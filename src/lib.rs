@@ -1,6 +1,10 @@
 //! Paddock: a scale-from-zero gateway for llama.cpp.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod agent;
 pub mod clock;
 pub mod core;
+pub mod fleet;
+pub mod gate;
+pub mod protocol;
 pub mod proxy;

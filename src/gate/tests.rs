@@ -1,0 +1,178 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::*;
+use crate::core::Phase;
+
+const POOL: PoolId = PoolId(0);
+
+fn gate() -> Gate {
+    let config = Config {
+        queue_max: 10,
+        wait_max: Duration::from_secs(300),
+        bypass_max: Duration::from_secs(2),
+        seed: 1,
+    };
+    let pool = PoolConfig {
+        has_fleet: false,
+        instances_min: 0,
+        instances_max: 1,
+        slots_hint: 1,
+        idle_timeout: Duration::from_secs(300),
+        boot_timeout: Duration::from_secs(600),
+        life_min: Duration::ZERO,
+    };
+    Gate::new(config, [(POOL, pool)].into(), Clock::start())
+}
+
+fn ask(slots: u32) -> Ask {
+    Ask { pool: POOL, tenant: TenantId(0), slots }
+}
+
+fn report(slots: u32) -> AgentReport {
+    AgentReport {
+        pool: POOL,
+        name: None,
+        address: SocketAddr::from(([127, 0, 0, 1], 9)),
+        instance: None,
+        phase: Phase::Ready,
+        slots_total: slots,
+        slots_busy: 0,
+        sample_age: Some(Duration::ZERO),
+        heartbeat: Some(Duration::from_secs(60)),
+        is_authorized: Some(true),
+        is_slots_endpoint_enabled: Some(true),
+        error: None,
+    }
+}
+
+fn up(gate: &Gate, slots: u32) -> Registration {
+    let agent = gate.register("a", Some("1"));
+    gate.report(agent, &"a".into(), report(slots));
+    agent
+}
+
+fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+    let waker = futures_util::task::noop_waker();
+    future.poll(&mut std::task::Context::from_waker(&waker))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_free_slot_is_granted_at_the_first_poll() {
+    let gate = gate();
+    up(&gate, 1);
+    let acquire = std::pin::pin!(gate.acquire(ask(1)));
+    assert!(matches!(poll_once(acquire), std::task::Poll::Ready(Ok(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_an_agent() {
+    let gate = gate();
+    let waiter = tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.acquire(ask(1)).await }
+    });
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(gate.in_flight(), (0, 1));
+    up(&gate, 1);
+    let permit = waiter.await.unwrap().unwrap();
+    assert!(permit.is_cold_start());
+    permit.finish();
+    assert_eq!(gate.in_flight(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_at_its_deadline() {
+    let gate = gate();
+    let timer = tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.run_timer().await }
+    });
+    let clock = Clock::start();
+    let answer = gate.acquire(ask(1)).await;
+    assert!(matches!(answer, Err(Rejection::QueueTimeout { .. })), "{answer:?}");
+    assert_eq!(clock.mono().0.as_secs(), 300);
+    timer.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_is_dropped_gives_its_slot_back() {
+    let gate = gate();
+    up(&gate, 1);
+    let permit = gate.acquire(ask(1)).await.unwrap();
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(gate.acquire(ask(1)))).collect();
+    for wait in &mut waiting {
+        assert!(poll_once(wait.as_mut()).is_pending());
+    }
+    assert_eq!(gate.in_flight(), (1, 3));
+    drop(waiting.remove(0));
+    assert_eq!(gate.in_flight(), (1, 2), "dropped while it waited");
+    drop(permit);
+    assert_eq!(gate.in_flight(), (1, 1), "the next one holds the slot");
+    drop(waiting.remove(0));
+    assert_eq!(gate.in_flight(), (1, 0), "dropped with a grant that it never saw");
+    drop(waiting.remove(0));
+    assert_eq!(gate.in_flight(), (0, 0));
+    assert_eq!(gate.broken(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_answer_cools() {
+    let gate = gate();
+    up(&gate, 1);
+    let mut permit = gate.acquire(ask(1)).await.unwrap();
+    permit.mark_sent();
+    drop(permit);
+    let mut next = std::pin::pin!(gate.acquire(ask(1)));
+    assert!(poll_once(next.as_mut()).is_pending(), "llama.cpp may still compute");
+    tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.run_timer().await }
+    });
+    let clock = Clock::start();
+    next.await.unwrap();
+    assert_eq!(clock.mono().0.as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_attempt_waits_at_the_head_of_the_queue() {
+    let gate = gate();
+    up(&gate, 1);
+    tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.run_timer().await }
+    });
+    let first = gate.acquire(ask(1)).await.unwrap();
+    let mut second = std::pin::pin!(gate.acquire(ask(1)));
+    assert!(poll_once(second.as_mut()).is_pending());
+    let again = first.retry(AttemptFailure::CouldNotConnect, "refused".into()).await.unwrap();
+    assert!(poll_once(second.as_mut()).is_pending());
+    again.finish();
+    second.await.unwrap().finish();
+    assert_eq!((gate.in_flight(), gate.broken()), ((0, 0), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_nonce_is_the_same_life() {
+    let gate = gate();
+    let first = gate.register("a", Some("1"));
+    let again = gate.register("a", Some("1"));
+    assert_eq!(first.agent, again.agent);
+    assert!(again.connection > first.connection);
+    let reborn = gate.register("a", Some("2"));
+    assert_eq!(reborn.agent.agent, first.agent.agent);
+    assert_ne!(reborn.agent.incarnation, first.agent.incarnation);
+    assert_ne!(gate.register("b", Some("1")).agent.agent, first.agent.agent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connections_end_does_not_end_its_successor() {
+    let gate = gate();
+    let old = up(&gate, 1);
+    let new = up(&gate, 1);
+    gate.disconnected(old);
+    assert!(gate.acquire(ask(1)).await.is_ok());
+    gate.disconnected(new);
+    let mut next = std::pin::pin!(gate.acquire(ask(1)));
+    assert!(poll_once(next.as_mut()).is_pending());
+}

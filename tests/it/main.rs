@@ -1,0 +1,2 @@
+//! One binary for all tests from the outside.
+mod fleet;
