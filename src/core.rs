@@ -221,6 +221,12 @@ impl Core {
         self.queued >= self.config.queue_max && self.pools.values().all(|pool| pool.open.is_empty())
     }
 
+    /// A server that is up, for what takes no slot, waits for nothing and keeps nothing awake: scrapes, favicons.
+    #[must_use]
+    pub fn live(&self, pool: PoolId) -> Option<AgentKey> {
+        self.pools.get(&pool)?.live.first().map(|&(_, agent)| agent)
+    }
+
     /// Requests that wait.
     #[must_use]
     pub fn queued(&self) -> usize {

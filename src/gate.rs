@@ -187,6 +187,20 @@ impl Gate {
         self.shared.is_full.load(Ordering::Relaxed)
     }
 
+    /// What a request is told that finds the queue full before its body is read.
+    #[must_use]
+    pub fn full_rejection(&self, pool: PoolId) -> Rejection {
+        self.lock().core.full_rejection(pool)
+    }
+
+    /// A server that is up, without a lease: for what may neither wait nor keep an instance awake.
+    #[must_use]
+    pub fn live(&self, pool: PoolId) -> Option<Arc<Upstream>> {
+        let inner = self.lock();
+        let agent = inner.core.live(pool)?;
+        inner.upstreams.get(&agent).cloned()
+    }
+
     /// Takes in an agent's new connection. The same id with the same nonce is the same life of the same agent; another
     /// nonce begins a new one. Without nonces (Paddler 1.x draws a new id at each start) the id alone decides.
     pub fn register(&self, id: &str, nonce: Option<&str>) -> Registration {

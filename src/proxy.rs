@@ -1,2 +1,203 @@
-//! The data path.
+//! The data path: one current-thread runtime for each core, each with its own listener and its own upstream
+//! connections. They meet in the gate.
+//!
+//! The way of a request, by file: `connection` (the head arrives) → `service` (the order of the steps) → `classify` →
+//! `hold` (the body, within its budgets) → the gate → `forward` (attempts) → `answer` (the body back, and the end of
+//! the lease). `error` is the one mapping to status and body.
+
+mod answer;
 pub mod classify;
+mod connection;
+mod error;
+mod forward;
+mod headers;
+mod hold;
+mod known;
+mod service;
+mod upstream;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::{JoinSet, LocalSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::core::PoolId;
+use crate::gate::Gate;
+
+use self::service::{Service, Shared};
+
+/// Connections that wait to be accepted, for each listener: what Linux allows by default.
+const BACKLOG: i32 = 4096;
+/// Client connections of one worker. Each may hold a request, and drop guards send without a bound of their own: this
+/// is the bound.
+const CONNECTIONS_MAX: usize = 16_384;
+/// The pause after a failed accept: file descriptors have run out, and come back as connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the data path runs on.
+#[derive(Debug, Clone)]
+pub struct ProxyConfig {
+    /// Threads that serve clients.
+    pub worker_threads: usize,
+    /// The pool that everything goes to.
+    pub pool: PoolId,
+    /// The longest request body, in bytes.
+    pub request_body_max: usize,
+    /// All request bodies that are held, in bytes.
+    pub buffered_bytes_max: usize,
+    /// Whether the `Host` header names the server that is asked, instead of what the client asked for.
+    pub rewrites_host: bool,
+    /// Whether llama.cpp's `/slots` is open to clients.
+    pub serves_slots_endpoint: bool,
+    /// Replaces the client's key.
+    pub llamacpp_api_key: Option<String>,
+    /// How long answers may go on after a drain began.
+    pub shutdown_grace: Duration,
+}
+
+/// One listener for each worker, all on the same address and port.
+///
+/// # Errors
+/// The address cannot be had. Another process on it is found too, which `SO_REUSEPORT` alone would hide.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let probe = listener(address, false)?;
+    let address = SocketAddr::new(address.ip(), probe.local_addr()?.port());
+    drop(probe);
+    (0..workers.max(1)).map(|_| listener(address, true)).collect()
+}
+
+fn listener(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the connections of the last process to be forgotten.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(is_shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The running data path.
+#[derive(Debug)]
+pub struct Proxy {
+    ends: Vec<oneshot::Receiver<()>>,
+}
+
+impl Proxy {
+    /// Starts a worker thread for each listener. Once `cancel` is cancelled they accept nothing more, and end when
+    /// their connections have.
+    ///
+    /// # Errors
+    /// A thread or its runtime cannot be made.
+    pub fn start(
+        config: ProxyConfig,
+        listeners: Vec<TcpListener>,
+        gate: Gate,
+        clock: Clock,
+        cancel: CancellationToken,
+    ) -> io::Result<Self> {
+        let grace = config.shutdown_grace;
+        let shared = Arc::new(Shared::new(config));
+        let mut ends = Vec::with_capacity(listeners.len());
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let (ended, end) = oneshot::channel();
+            let (shared, gate, cancel) = (shared.clone(), gate.clone(), cancel.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            std::thread::Builder::new().name(format!("proxy-{number}")).spawn(move || {
+                let work = async {
+                    match tokio::net::TcpListener::from_std(listener) {
+                        Ok(listener) => {
+                            work(listener, Service::new(shared, gate, clock), cancel, grace).await
+                        }
+                        Err(error) => tracing::error!(%error, "a proxy thread cannot use its listener"),
+                    }
+                };
+                LocalSet::new().block_on(&runtime, work);
+                // Nobody waits for it when the process is killed rather than drained.
+                let _ = ended.send(());
+            })?;
+            ends.push(end);
+        }
+        Ok(Self { ends })
+    }
+
+    /// Returns once every worker has ended.
+    pub async fn drained(self) {
+        for end in self.ends {
+            // A worker that panicked has ended as well.
+            let _ = end.await;
+        }
+    }
+}
+
+async fn work(
+    listener: tokio::net::TcpListener,
+    service: Rc<Service>,
+    cancel: CancellationToken,
+    grace: Duration,
+) {
+    let room = Rc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let upkeep = tokio::task::spawn_local(upstream::keep_up(service.clone()));
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &room) => accepted,
+            () = cancel.cancelled() => break,
+        };
+        let (stream, peer, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a client's connection cannot be accepted; raise the limit of open files");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (service, cancel) = (service.clone(), cancel.clone());
+        connections.spawn_local(async move {
+            connection::serve(stream, peer, service, cancel).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let drain = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(grace, drain).await.is_err() {
+        tracing::warn!(grace_seconds = grace.as_secs(), "answers are cut: the shutdown grace is over");
+    }
+    upkeep.abort();
+}
+
+async fn accept(
+    listener: &tokio::net::TcpListener,
+    room: &Rc<Semaphore>,
+) -> io::Result<(tokio::net::TcpStream, SocketAddr, impl Drop + use<>)> {
+    // The semaphore is never closed; without room the clients wait in the backlog.
+    while room.available_permits() == 0 {
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, Place::take(room.clone())))
+}
+
+/// A connection's place among [`CONNECTIONS_MAX`].
+struct Place(Rc<Semaphore>);
+
+impl Place {
+    fn take(room: Rc<Semaphore>) -> Self {
+        room.forget_permits(1);
+        Self(room)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}

@@ -99,11 +99,7 @@ impl Core {
             return;
         }
         if self.queued >= self.config.queue_max {
-            let because = if self.config.queue_max == 0 && !pool.config.has_fleet && pool.live.is_empty() {
-                Rejection::NoAgents
-            } else {
-                Rejection::QueueFull { retry_after: self.retry_after(pool_id) }
-            };
+            let because = self.full_rejection(pool_id);
             self.answer(request, because);
             return;
         }
@@ -114,6 +110,18 @@ impl Core {
         self.enqueue(request);
         self.cancel_idle_drain(pool_id);
         self.settle(pool_id);
+    }
+
+    /// What a request is told for which the queue has no room.
+    #[must_use]
+    pub fn full_rejection(&self, pool_id: PoolId) -> Rejection {
+        let is_bare =
+            self.pools.get(&pool_id).is_none_or(|pool| !pool.config.has_fleet && pool.live.is_empty());
+        if self.config.queue_max == 0 && is_bare {
+            Rejection::NoAgents
+        } else {
+            Rejection::QueueFull { retry_after: self.retry_after(pool_id) }
+        }
     }
 
     pub(super) fn request_abandoned(&mut self, request: RequestId) {

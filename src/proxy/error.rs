@@ -1,0 +1,261 @@
+//! The one mapping from what went wrong to status and body.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+
+use super::answer::Body;
+use super::classify::Dialect;
+use crate::core::Rejection;
+
+/// Why a request is answered by the gateway itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("{0}")]
+    BadRequest(&'static str),
+    #[error("this path is not served through the gateway")]
+    Forbidden,
+    #[error("no server runs, and this path does not start one")]
+    NoServer,
+    #[error("there is nothing at this path while no server runs")]
+    NotFound,
+    #[error("the request's body is larger than {max} bytes (--max-request-body)")]
+    TooLarge { max: usize },
+    #[error("the request's body did not come within {} s of its last part", after.as_secs())]
+    BodyTimeout { after: Duration },
+    #[error("the bodies of waiting requests fill the buffer (--max-buffered-bytes)")]
+    BytesFull,
+    #[error("{}", told(.0))]
+    Rejected(Rejection),
+    #[error("the server failed before it answered: {0}")]
+    Upstream(Arc<str>),
+}
+
+/// A rejection in words for the client.
+fn told(because: &Rejection) -> String {
+    match because {
+        Rejection::QueueFull { .. } => "as many requests wait as may (--max-buffered-requests)".to_owned(),
+        Rejection::QueueTimeout { .. } => {
+            "the request waited as long as it may (--buffered-request-timeout)".to_owned()
+        }
+        Rejection::NoCapacity { cause, .. } => format!("no server can be had: {cause}"),
+        Rejection::NoAgents => {
+            "no agent is registered, nothing starts one, and requests may not wait (--max-buffered-requests 0)".to_owned()
+        }
+        Rejection::ShuttingDown => "the gateway is shutting down".to_owned(),
+        Rejection::UpstreamFailed { cause, .. } => {
+            format!("every server that was tried failed before it answered: {cause}")
+        }
+    }
+}
+
+struct Row {
+    status: StatusCode,
+    code: &'static str,
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    fn row(&self) -> Row {
+        let row = |status, code| Row { status, code, retry_after: None };
+        let later = |status, code, after| Row { status, code, retry_after: Some(after) };
+        match self {
+            Self::BadRequest(_) => row(StatusCode::BAD_REQUEST, "bad_request"),
+            Self::Forbidden => row(StatusCode::FORBIDDEN, "forbidden"),
+            Self::NoServer => row(StatusCode::SERVICE_UNAVAILABLE, "no_server"),
+            Self::NotFound => row(StatusCode::NOT_FOUND, "not_found"),
+            Self::TooLarge { .. } => row(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
+            Self::BodyTimeout { .. } => row(StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+            Self::BytesFull => later(StatusCode::TOO_MANY_REQUESTS, "queue_full", Duration::from_secs(1)),
+            Self::Upstream(_) => row(StatusCode::BAD_GATEWAY, "upstream_failed"),
+            Self::Rejected(because) => match because {
+                Rejection::QueueFull { retry_after } => {
+                    later(StatusCode::TOO_MANY_REQUESTS, "queue_full", *retry_after)
+                }
+                Rejection::QueueTimeout { retry_after } => {
+                    later(StatusCode::GATEWAY_TIMEOUT, "queue_timeout", *retry_after)
+                }
+                Rejection::NoCapacity { retry_after, .. } => {
+                    later(StatusCode::SERVICE_UNAVAILABLE, "no_capacity", *retry_after)
+                }
+                Rejection::NoAgents => row(StatusCode::SERVICE_UNAVAILABLE, "no_agents"),
+                Rejection::ShuttingDown => {
+                    later(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", Duration::from_secs(1))
+                }
+                Rejection::UpstreamFailed { .. } => row(StatusCode::BAD_GATEWAY, "upstream_failed"),
+            },
+        }
+    }
+
+    /// The whole answer.
+    pub(super) fn into_response(self, dialect: Dialect) -> Response<Body> {
+        let Row { status, code, retry_after } = self.row();
+        let body = error_body(dialect, status, code, &self.to_string());
+        let mut response = Response::new(Body::whole(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(after) = retry_after {
+            // Whole seconds, rounded up (RFC 9110 section 10.2.3).
+            headers
+                .insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil().max(1.0) as u64));
+        }
+        response
+    }
+}
+
+/// The last event of a stream that was cut, for a client that has seen status 200 already.
+pub(super) fn error_event(dialect: Dialect, message: &str) -> Bytes {
+    let json = error_body(dialect, StatusCode::BAD_GATEWAY, "upstream_failed", message);
+    let json = String::from_utf8_lossy(&json);
+    match dialect {
+        Dialect::OpenAi | Dialect::LlamaCpp => format!("data: {json}\n\n"),
+        Dialect::Anthropic | Dialect::Responses => format!("event: error\ndata: {json}\n\n"),
+    }
+    .into()
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct OpenAi<'a> {
+    error: Error<'a>,
+}
+
+#[derive(Serialize)]
+struct Anthropic<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    error: Error<'a>,
+}
+
+/// OpenAI's `error` event of the Responses API: flat.
+#[derive(Serialize)]
+struct ResponsesEvent<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    code: &'a str,
+    message: &'a str,
+}
+
+fn error_body(dialect: Dialect, status: StatusCode, code: &str, message: &str) -> Bytes {
+    let json = match dialect {
+        Dialect::OpenAi | Dialect::LlamaCpp => serde_json::to_vec(&OpenAi {
+            error: Error { message, kind: openai_type(status), code: Some(code) },
+        }),
+        Dialect::Anthropic => {
+            let error = Error { message, kind: anthropic_type(status), code: Some(code) };
+            serde_json::to_vec(&Anthropic { kind: "error", error })
+        }
+        Dialect::Responses if status == StatusCode::BAD_GATEWAY => {
+            serde_json::to_vec(&ResponsesEvent { kind: "error", code, message })
+        }
+        Dialect::Responses => serde_json::to_vec(&OpenAi {
+            error: Error { message, kind: openai_type(status), code: Some(code) },
+        }),
+    };
+    // Plain structs of strings always serialise.
+    json.unwrap_or_default().into()
+}
+
+fn openai_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        503 => "unavailable_error",
+        _ => "server_error",
+    }
+}
+
+fn anthropic_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        503 => "overloaded_error",
+        504 => "timeout_error",
+        _ => "api_error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_case_of_the_table_has_its_status_and_code() {
+        let second = Duration::from_secs(1);
+        let cases = [
+            (Refusal::Rejected(Rejection::QueueFull { retry_after: second }), 429, "queue_full", true),
+            (Refusal::BytesFull, 429, "queue_full", true),
+            (Refusal::Rejected(Rejection::QueueTimeout { retry_after: second }), 504, "queue_timeout", true),
+            (
+                Refusal::Rejected(Rejection::NoCapacity { retry_after: second, cause: "quota".into() }),
+                503,
+                "no_capacity",
+                true,
+            ),
+            (Refusal::Rejected(Rejection::NoAgents), 503, "no_agents", false),
+            (Refusal::Rejected(Rejection::ShuttingDown), 503, "shutting_down", true),
+            (Refusal::Upstream("reset".into()), 502, "upstream_failed", false),
+            (Refusal::TooLarge { max: 9 }, 413, "request_too_large", false),
+            (Refusal::Forbidden, 403, "forbidden", false),
+        ];
+        for (refusal, status, code, says_when) in cases {
+            let row = refusal.row();
+            assert_eq!((row.status.as_u16(), row.code, row.retry_after.is_some()), (status, code, says_when));
+            let response = refusal.into_response(Dialect::OpenAi);
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), says_when);
+        }
+    }
+
+    #[test]
+    fn the_cause_is_in_the_message() {
+        let refusal = Refusal::Rejected(Rejection::NoCapacity {
+            retry_after: Duration::ZERO,
+            cause: "no such model".into(),
+        });
+        assert!(refusal.to_string().contains("no such model"));
+    }
+
+    #[test]
+    fn errors_speak_the_callers_dialect() {
+        let body = |dialect| {
+            let body = error_body(dialect, StatusCode::TOO_MANY_REQUESTS, "queue_full", "full");
+            String::from_utf8(body.to_vec()).unwrap()
+        };
+        let openai = r#"{"error":{"message":"full","type":"rate_limit_error","code":"queue_full"}}"#;
+        assert_eq!(body(Dialect::OpenAi), openai);
+        assert_eq!(body(Dialect::LlamaCpp), openai);
+        assert_eq!(body(Dialect::Responses), openai);
+        assert_eq!(
+            body(Dialect::Anthropic),
+            r#"{"type":"error","error":{"message":"full","type":"rate_limit_error","code":"queue_full"}}"#
+        );
+    }
+
+    #[test]
+    fn an_error_event_is_a_whole_event() {
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic, Dialect::LlamaCpp, Dialect::Responses] {
+            let event = error_event(dialect, "line\nbreak");
+            let event = std::str::from_utf8(&event).unwrap();
+            assert!(event.ends_with("\n\n") && event.trim_end().lines().count() <= 2, "{event:?}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The attempts of one request, until an answer begins.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+
+use super::answer::{Body, Passing, in_words};
+use super::classify::Dialect;
+use super::error::Refusal;
+use super::headers;
+use super::service::Service;
+use super::upstream::Connection;
+use crate::core::AttemptFailure;
+use crate::gate::{Permit, Upstream};
+
+/// The longest body of a 503 that is read to see whether the model still loads.
+const LOADING_BYTES_MAX: usize = 16 * 1024;
+
+/// A request as the servers get it: good for any number of attempts.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    method: Method,
+    target: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+    rewrites_host: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(parts: Parts, body: Bytes, peer: std::net::IpAddr, service: &Service) -> Self {
+        let Parts { method, uri, mut headers, version, .. } = parts;
+        // HTTP/2 names its host in the target; a proxy's own form of target is shortened to the server's.
+        let host = if version == Version::HTTP_2 && !headers.contains_key(header::HOST) {
+            uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
+        } else {
+            None
+        };
+        let target =
+            uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| Uri::from(path.clone()));
+        let has_body = !body.is_empty() || !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let key = service.llamacpp_authorization();
+        headers::toward_server(&mut headers, peer, host, key, has_body.then_some(body.len()));
+        Self { method, target, headers, body, rewrites_host: service.rewrites_host() }
+    }
+
+    pub(super) fn is_get(&self) -> bool {
+        self.method == Method::GET
+    }
+
+    fn attempt(&self, upstream: &Upstream) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = self.headers.clone();
+        if self.rewrites_host || !self.headers.contains_key(header::HOST) {
+            if let Ok(host) = HeaderValue::from_str(&upstream.address.to_string()) {
+                request.headers_mut().insert(header::HOST, host);
+            }
+        }
+        request
+    }
+}
+
+/// How one attempt went.
+enum Attempt {
+    Answered(Response<Incoming>, Connection),
+    /// A 503 of the server's own, read whole, that is not about loading.
+    Refused(Response<Bytes>, Connection),
+    Failed(AttemptFailure, Arc<str>),
+}
+
+/// Sends the request until an answer begins.
+///
+/// 1. No connection: the request waits again, and the agent is left alone.
+/// 2. `503 Loading model`: the same.
+/// 3. A reused connection that died without a byte: once more on a fresh one, under the same lease. llama.cpp closes
+///    idle connections after 5 s, so this is routine.
+/// 4. A fresh connection that died after it got the request, or an instance that is lost: the request waits again, once.
+/// 5. Anything else is the answer.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn forward(
+    service: &Rc<Service>,
+    outgoing: &Outgoing,
+    mut permit: Permit,
+    dialect: Dialect,
+) -> Result<(Response<Body>, Sent), Refusal> {
+    loop {
+        let upstream = permit.upstream().clone();
+        let sent = Sent { agent: upstream.name.clone(), is_cold_start: permit.is_cold_start() };
+        match attempt(service, outgoing, &upstream, Some(&mut permit)).await {
+            Attempt::Answered(response, connection) => {
+                permit.mark_answering();
+                return Ok((passing(service, response, connection, Some(permit), &upstream, dialect), sent));
+            }
+            Attempt::Refused(response, connection) => {
+                permit.finish();
+                service.connections().put(upstream.agent, connection);
+                return Ok((whole(response), sent));
+            }
+            Attempt::Failed(kind, cause) => {
+                tracing::debug!(agent = %upstream.name, ?kind, %cause, "an attempt failed");
+                permit = permit.retry(kind, cause).await.map_err(Refusal::Rejected)?;
+            }
+        }
+    }
+}
+
+/// What is told about an attempt that was answered.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    pub(super) agent: Arc<str>,
+    pub(super) is_cold_start: bool,
+}
+
+/// Sends a request that takes no lease to a server that is up. It is tried once.
+///
+/// # Errors
+/// The server failed.
+pub(super) async fn forward_live(
+    service: &Rc<Service>,
+    outgoing: &Outgoing,
+    upstream: &Arc<Upstream>,
+    dialect: Dialect,
+) -> Result<(Response<Body>, Sent), Refusal> {
+    let sent = Sent { agent: upstream.name.clone(), is_cold_start: false };
+    match attempt(service, outgoing, upstream, None).await {
+        Attempt::Answered(response, connection) => {
+            Ok((passing(service, response, connection, None, upstream, dialect), sent))
+        }
+        Attempt::Refused(response, connection) => {
+            service.connections().put(upstream.agent, connection);
+            Ok((whole(response), sent))
+        }
+        Attempt::Failed(_, cause) => Err(Refusal::Upstream(cause)),
+    }
+}
+
+async fn attempt(
+    service: &Rc<Service>,
+    outgoing: &Outgoing,
+    upstream: &Upstream,
+    mut permit: Option<&mut Permit>,
+) -> Attempt {
+    let mut reusable = service.connections().take(upstream.agent).await;
+    loop {
+        let mut connection = match reusable.take() {
+            Some(connection) => connection,
+            None => match Connection::open(upstream).await {
+                Ok(connection) => connection,
+                Err(cause) => return Attempt::Failed(AttemptFailure::CouldNotConnect, cause),
+            },
+        };
+        if let Some(permit) = &mut permit {
+            permit.mark_sent();
+        }
+        let result = {
+            let sending = std::pin::pin!(connection.send(outgoing.attempt(upstream)));
+            match &permit {
+                Some(permit) => permit.unless_aborted(sending).await,
+                None => Some(sending.await),
+            }
+        };
+        let died = |why: &str| {
+            let cause = format!("{} died with the request: {why}", upstream.address);
+            Attempt::Failed(AttemptFailure::Died, cause.into())
+        };
+        match result {
+            None => return died("its instance is gone"),
+            Some(Ok(response)) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                return read_503(response, connection).await.unwrap_or_else(|why| died(&why));
+            }
+            Some(Ok(response)) => return Attempt::Answered(response, connection),
+            Some(Err(_)) if connection.is_reused => {}
+            Some(Err(error)) => return died(&in_words(&error)),
+        }
+    }
+}
+
+/// Tells llama.cpp's `503 Loading model` from other 503s.
+async fn read_503(response: Response<Incoming>, connection: Connection) -> Result<Attempt, String> {
+    let (parts, body) = response.into_parts();
+    let body =
+        Limited::new(body, LOADING_BYTES_MAX).collect().await.map_err(|error| error.to_string())?.to_bytes();
+    if is_loading(&body) {
+        return Ok(Attempt::Failed(AttemptFailure::NotReady, "the model is loading".into()));
+    }
+    Ok(Attempt::Refused(Response::from_parts(parts, body), connection))
+}
+
+fn is_loading(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Outer {
+        error: Inner,
+    }
+    #[derive(serde::Deserialize)]
+    struct Inner {
+        message: String,
+    }
+    serde_json::from_slice::<Outer>(body).is_ok_and(|outer| outer.error.message == "Loading model")
+}
+
+fn passing(
+    service: &Rc<Service>,
+    response: Response<Incoming>,
+    connection: Connection,
+    permit: Option<Permit>,
+    upstream: &Upstream,
+    dialect: Dialect,
+) -> Response<Body> {
+    let (mut parts, incoming) = response.into_parts();
+    headers::strip_hop_by_hop(&mut parts.headers);
+    let is_stream = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
+    let stream = is_stream.then_some(dialect);
+    let body = Passing::new(incoming, connection, permit, service.clone(), upstream.agent, stream);
+    Response::from_parts(parts, Body::Passing(Box::new(body)))
+}
+
+fn whole(response: Response<Bytes>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    headers::strip_hop_by_hop(&mut parts.headers);
+    Response::from_parts(parts, Body::whole(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_llama_cpps_own_words_mean_loading() {
+        let loading = br#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#;
+        assert!(is_loading(loading));
+        assert!(!is_loading(br#"{"error":{"message":"no slot available"}}"#));
+        assert!(!is_loading(b"Loading model"));
+    }
+}

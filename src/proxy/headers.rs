@@ -1,0 +1,160 @@
+//! What of a message's headers is passed on (RFC 9110 section 7.6).
+
+use std::net::IpAddr;
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROXY_AUTHENTICATE: HeaderName = HeaderName::from_static("proxy-authenticate");
+const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Makes a llama.cpp stream go on after its client left: a slot that nobody reads would stay busy.
+const X_CONVERSATION_ID: HeaderName = HeaderName::from_static("x-conversation-id");
+
+/// Names a request through all logs: the client's own, or one made here.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long the request waited for its server, in milliseconds.
+pub(super) const X_QUEUE_MS: HeaderName = HeaderName::from_static("x-paddock-queue-ms");
+/// Whether it waited for a start.
+pub(super) const X_COLD_START: HeaderName = HeaderName::from_static("x-paddock-cold-start");
+/// Who answered.
+pub(super) const X_AGENT: HeaderName = HeaderName::from_static("x-paddock-agent");
+
+/// The longest request id that is taken over.
+const REQUEST_ID_MAX: usize = 128;
+
+/// Takes out what concerns one connection only, what `Connection` names included.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Makes a client's headers those of the request to the server. The framing is rebuilt from the body that was read.
+pub(super) fn toward_server(
+    headers: &mut HeaderMap,
+    peer: IpAddr,
+    host: Option<HeaderValue>,
+    api_key: Option<&HeaderValue>,
+    body_len: Option<usize>,
+) {
+    strip_hop_by_hop(headers);
+    headers.remove(EXPECT);
+    headers.remove(X_CONVERSATION_ID);
+    headers.remove(CONTENT_LENGTH);
+    if let Some(len) = body_len {
+        headers.insert(CONTENT_LENGTH, len.into());
+    }
+    if let Ok(peer) = HeaderValue::from_str(&peer.to_canonical().to_string()) {
+        headers.insert(X_FORWARDED_FOR, peer);
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    if let Some(host) = host {
+        headers.insert(HOST, host);
+    }
+    if let Some(key) = api_key {
+        headers.remove(X_API_KEY);
+        headers.insert(AUTHORIZATION, key.clone());
+    }
+}
+
+/// Whether the client brought a key of its own.
+pub(super) fn bears_key(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || headers.contains_key(X_API_KEY)
+}
+
+/// The request's id: the client's, if it is short and printable, else a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(X_REQUEST_ID).filter(|id| {
+        (1..=REQUEST_ID_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    given.cloned().unwrap_or_else(|| {
+        let made = format!("req-{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..));
+        HeaderValue::try_from(made).unwrap_or(HeaderValue::from_static("req"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(of: &[(&'static str, &'static str)]) -> HeaderMap {
+        of.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn what_connection_names_is_stripped() {
+        let mut map = headers(&[
+            ("connection", "close, X-Secret ,keep-alive"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("transfer-encoding", "chunked"),
+            ("accept", "*/*"),
+        ]);
+        strip_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn the_framing_is_rebuilt_and_the_peer_is_named() {
+        let mut map = headers(&[
+            ("content-length", "99"),
+            ("expect", "100-continue"),
+            ("x-conversation-id", "7"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("authorization", "Bearer client"),
+            ("host", "gateway"),
+        ]);
+        let key = HeaderValue::from_static("Bearer server");
+        toward_server(&mut map, [127, 0, 0, 1].into(), None, Some(&key), Some(3));
+        let expected = headers(&[
+            ("content-length", "3"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-proto", "http"),
+            ("authorization", "Bearer server"),
+            ("host", "gateway"),
+        ]);
+        assert_eq!(map, expected);
+    }
+
+    #[test]
+    fn a_strange_request_id_is_replaced() {
+        assert_eq!(request_id(&headers(&[("x-request-id", "abc-1")])), "abc-1");
+        let long: &'static str = "x".repeat(REQUEST_ID_MAX + 1).leak();
+        for strange in ["", "two words", long] {
+            let made = request_id(&headers(&[("x-request-id", strange)]));
+            assert!(made.to_str().unwrap().starts_with("req-"), "{strange:?}");
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+}

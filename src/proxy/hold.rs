@@ -1,0 +1,137 @@
+//! The request's body, read whole: so that it can be sent again, and so that the client's going away is seen.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::error::Refusal;
+
+/// How long the next part of a body may take.
+const BODY_PART_MAX: Duration = Duration::from_secs(60);
+/// How much of a refused body is read, and for how long, so that the client sees the answer instead of a reset.
+const DRAIN_BYTES_MAX: usize = 1 << 20;
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// The bytes that all held bodies may take together.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: AtomicUsize,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(bytes) })
+    }
+
+    /// Sets so many bytes aside; none if there are not as many.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        let mut reservation = Reservation { budget: self.clone(), bytes: 0 };
+        reservation.grow_to(bytes).then_some(reservation)
+    }
+}
+
+/// Bytes set aside; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Reservation {
+    fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let take = |left: usize| left.checked_sub(more);
+        let taken = self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        if taken {
+            self.bytes += more;
+        }
+        taken
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.left.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What keeps a body from being read whole.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The client is told, and the rest of the body is read and thrown away, within bounds.
+    Refused(Refusal),
+    /// The client broke its body off, so nobody waits for an answer.
+    Broken,
+}
+
+/// The body, whole. What was reserved for its declared length grows as needed.
+pub(super) async fn read(
+    body: &mut Incoming,
+    reservation: &mut Reservation,
+    bytes_max: usize,
+) -> Result<Bytes, Unread> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = tokio::time::timeout(BODY_PART_MAX, body.frame())
+        .await
+        .map_err(|_| Unread::Refused(Refusal::BodyTimeout { after: BODY_PART_MAX }))?
+    {
+        // Trailers of requests are of no use to llama.cpp.
+        let Ok(part) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+        let len = first.len() + rest.len() + part.len();
+        if len > bytes_max {
+            return Err(Unread::Refused(Refusal::TooLarge { max: bytes_max }));
+        }
+        if !reservation.grow_to(len) {
+            return Err(Unread::Refused(Refusal::BytesFull));
+        }
+        if first.is_empty() && rest.is_empty() {
+            // Most bodies come in one part, which is kept as it is.
+            first = part;
+        } else {
+            if rest.is_empty() {
+                rest.reserve(body.size_hint().lower().try_into().unwrap_or(0) + len);
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&part);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// Reads on behind an answer that was given early, within bounds.
+pub(super) async fn drain(mut body: Incoming) {
+    let reading = async {
+        let mut seen = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            if seen > DRAIN_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Whatever is left after that is reset.
+    let _ = tokio::time::timeout(DRAIN_MAX, reading).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_comes_back() {
+        let budget = Budget::new(10);
+        let mut six = budget.reserve(6).unwrap();
+        assert!(budget.reserve(5).is_none());
+        assert!(six.grow_to(10));
+        assert!(!six.grow_to(11));
+        assert!(budget.reserve(1).is_none());
+        drop(six);
+        assert!(budget.reserve(10).is_some());
+    }
+}

@@ -1,0 +1,345 @@
+//! The steps of a request, in their order.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::answer::Body;
+use super::classify::{self, Dialect, Route};
+use super::error::Refusal;
+use super::forward::{self, Outgoing, Sent};
+use super::hold::{self, Budget, Reservation, Unread};
+use super::known::{KNOWN_BYTES_MAX, Known, Question};
+use super::upstream::Connections;
+use super::{ProxyConfig, headers};
+use crate::clock::Clock;
+use crate::core::{Mono, TenantId};
+use crate::gate::{Ask, Gate};
+
+/// Bodies over this are looked through off the data thread: a scan takes about a millisecond for each megabyte.
+const SCAN_INLINE_MAX: usize = 256 * 1024;
+/// Everybody, as long as there are no keys to tell clients apart.
+const TENANT: TenantId = TenantId(0);
+
+/// What all workers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    config: ProxyConfig,
+    budget: Arc<Budget>,
+    known: Known,
+    llamacpp_authorization: Option<HeaderValue>,
+}
+
+impl Shared {
+    pub(super) fn new(config: ProxyConfig) -> Self {
+        let key = config
+            .llamacpp_api_key
+            .as_ref()
+            .and_then(|key| HeaderValue::try_from(format!("Bearer {key}")).ok());
+        let llamacpp_authorization = key.map(|mut key| {
+            key.set_sensitive(true);
+            key
+        });
+        Self {
+            budget: Budget::new(config.buffered_bytes_max),
+            known: Known::default(),
+            llamacpp_authorization,
+            config,
+        }
+    }
+}
+
+/// One worker's service.
+#[derive(Debug)]
+pub(super) struct Service {
+    shared: Arc<Shared>,
+    gate: Gate,
+    clock: Clock,
+    connections: Connections,
+}
+
+impl Service {
+    pub(super) fn new(shared: Arc<Shared>, gate: Gate, clock: Clock) -> Rc<Self> {
+        Rc::new(Self { shared, gate, clock, connections: Connections::new(clock) })
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(super) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    pub(super) fn llamacpp_authorization(&self) -> Option<&HeaderValue> {
+        self.shared.llamacpp_authorization.as_ref()
+    }
+
+    pub(super) fn rewrites_host(&self) -> bool {
+        self.shared.config.rewrites_host
+    }
+
+    /// Answers a request, whatever it is.
+    pub(super) async fn respond(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        let id = headers::request_id(request.headers());
+        let route = classify::route(request.method(), request.uri().path());
+        let (mut parts, body) = request.into_parts();
+        parts.headers.insert(headers::X_REQUEST_ID, id.clone());
+        let is_http1 = parts.version < Version::HTTP_2;
+        let mut response = match self.steps(route, parts, body, peer).await {
+            Ok(response) => response,
+            Err(Refused { refusal, closes }) => {
+                tracing::debug!(request = ?id, %refusal, "a request is refused");
+                let mut response = refusal.into_response(route.dialect());
+                if closes && is_http1 {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
+        };
+        response.headers_mut().insert(headers::X_REQUEST_ID, id);
+        response
+    }
+
+    /// The way of a request.
+    ///
+    /// 1. From the head alone: what the gateway answers itself, and what it refuses before the body is read.
+    /// 2. The body, whole, within its budgets.
+    /// 3. What it takes: how many slots.
+    /// 4. A permit: at once, or after a wait in which an instance may start.
+    /// 5. The attempts, and the answer's body back.
+    async fn steps(
+        self: &Rc<Self>,
+        route: Route,
+        parts: Parts,
+        mut body: Incoming,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Refused> {
+        let way = match self.head(route, &parts) {
+            Ok(way) => way,
+            Err(refusal) => return Err(refuse_early(refusal, &parts, body)),
+        };
+        if let Way::Here(response) = way {
+            return Ok(*response);
+        }
+        let bytes_max = self.shared.config.request_body_max;
+        let mut reservation = match self.reserve(&body, bytes_max) {
+            Ok(reservation) => reservation,
+            Err(refusal) => return Err(refuse_early(refusal, &parts, body)),
+        };
+        let bytes = match hold::read(&mut body, &mut reservation, bytes_max).await {
+            Ok(bytes) => bytes,
+            Err(Unread::Refused(refusal)) => return Err(refuse_early(refusal, &parts, body)),
+            Err(Unread::Broken) => {
+                return Err(Refused::closing(Refusal::BadRequest("the request's body is broken")));
+            }
+        };
+        let dialect = route.dialect();
+        match way {
+            Way::Here(response) => Ok(*response),
+            Way::Live(question) => {
+                let question = question.filter(|_| {
+                    self.shared.llamacpp_authorization.is_some() || !headers::bears_key(&parts.headers)
+                });
+                let outgoing = Outgoing::new(parts, bytes, peer.ip(), self);
+                self.live(outgoing, dialect, question).await.map_err(Refused::from)
+            }
+            Way::Waits(slots_of) => {
+                let slots = slots_of.count(&parts, &bytes).await;
+                let arrived = self.clock.mono();
+                let ask = Ask { pool: self.shared.config.pool, tenant: TENANT, slots };
+                let permit = self.gate.acquire(ask).await.map_err(Refusal::Rejected)?;
+                let granted = self.clock.mono();
+                let outgoing = Outgoing::new(parts, bytes, peer.ip(), self);
+                let (mut response, sent) = forward::forward(self, &outgoing, permit, dialect).await?;
+                // From here on the request cannot be sent again, so its body need not be kept.
+                drop((outgoing, reservation));
+                tell(&mut response, &sent, arrived, granted);
+                Ok(response)
+            }
+        }
+    }
+
+    /// Room for the body, as far as its length is declared.
+    fn reserve(&self, body: &Incoming, bytes_max: usize) -> Result<Reservation, Refusal> {
+        let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if declared > bytes_max {
+            return Err(Refusal::TooLarge { max: bytes_max });
+        }
+        self.shared.budget.reserve(declared).ok_or(Refusal::BytesFull)
+    }
+
+    /// What the head alone decides.
+    fn head(&self, route: Route, parts: &Parts) -> Result<Way, Refusal> {
+        if parts.method == Method::CONNECT {
+            return Err(Refusal::BadRequest("CONNECT is not served: this is no forward proxy"));
+        }
+        // RFC 9112 section 3.2: exactly one Host in HTTP/1.1.
+        let hosts = parts.headers.get_all(header::HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
+            return Err(Refusal::BadRequest("a request has exactly one Host header"));
+        }
+        let way = match route {
+            Route::Blocked => return Err(Refusal::Forbidden),
+            Route::SlotsEndpoint if !self.shared.config.serves_slots_endpoint => {
+                return Err(Refusal::Forbidden);
+            }
+            Route::Health => Way::Here(Box::new(self.health())),
+            Route::Models if is_read(&parts.method) => Way::Live(Some(Question::Models)),
+            Route::Props if is_read(&parts.method) => Way::Live(Some(Question::Props)),
+            Route::SlotsEndpoint | Route::Models | Route::Props | Route::Live => Way::Live(None),
+            Route::Server(_) => Way::Waits(Slots::None),
+            Route::Slot(endpoint) => Way::Waits(Slots::Of(endpoint)),
+        };
+        if matches!(way, Way::Waits(_)) && self.gate.is_full() {
+            return Err(Refusal::Rejected(self.gate.full_rejection(self.shared.config.pool)));
+        }
+        Ok(way)
+    }
+
+    fn health(&self) -> Response<Body> {
+        let (leases, queued) = self.gate.in_flight();
+        let body =
+            format!(r#"{{"status":"ok","requests_buffered":{queued},"requests_processing":{leases}}}"#);
+        let mut response = Response::new(Body::whole(body));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
+    /// What neither waits nor wakes: a live instance answers, or what is known of it, or nobody.
+    async fn live(
+        self: &Rc<Self>,
+        outgoing: Outgoing,
+        dialect: Dialect,
+        question: Option<Question>,
+    ) -> Result<Response<Body>, Refusal> {
+        let Some(upstream) = self.gate.live(self.shared.config.pool) else {
+            return match question {
+                Some(question) => self.shared.known.response(question).ok_or(Refusal::NoServer),
+                None => Err(Refusal::NotFound),
+            };
+        };
+        let (mut response, sent) = forward::forward_live(self, &outgoing, &upstream, dialect).await?;
+        if let Ok(agent) = HeaderValue::from_str(&sent.agent) {
+            response.headers_mut().insert(headers::X_AGENT, agent);
+        }
+        match question {
+            Some(question) if response.status() == StatusCode::OK && outgoing.is_get() => {
+                self.remember(question, response).await
+            }
+            Some(_) | None => Ok(response),
+        }
+    }
+
+    async fn remember(
+        &self,
+        question: Question,
+        response: Response<Body>,
+    ) -> Result<Response<Body>, Refusal> {
+        let is_short =
+            response.body().size_hint().upper().is_some_and(|bytes| bytes <= KNOWN_BYTES_MAX as u64);
+        if !is_short {
+            return Ok(response);
+        }
+        let (parts, body) = response.into_parts();
+        let bytes =
+            body.collect().await.map_err(|error| Refusal::Upstream(error.to_string().into()))?.to_bytes();
+        self.shared.known.remember(question, bytes.clone());
+        Ok(Response::from_parts(parts, Body::whole(bytes)))
+    }
+}
+
+/// Where the head leads.
+enum Way {
+    /// Answered already.
+    Here(Box<Response<Body>>),
+    /// To a server that is up, if any.
+    Live(Option<Question>),
+    /// To a server that may have to start.
+    Waits(Slots),
+}
+
+/// How many slots a request takes, as far as its head tells.
+#[derive(Clone, Copy)]
+enum Slots {
+    None,
+    Of(classify::Endpoint),
+}
+
+impl Slots {
+    async fn count(self, parts: &Parts, body: &Bytes) -> u32 {
+        let endpoint = match self {
+            Self::None => return 0,
+            Self::Of(endpoint) => endpoint,
+        };
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if body.len() <= SCAN_INLINE_MAX {
+            return classify::demand(endpoint, kind, body).slots;
+        }
+        let (kind, body) = (kind.map(str::to_owned), body.clone());
+        let scan = move || classify::demand(endpoint, kind.as_deref(), &body).slots;
+        // It fails only when the runtime ends.
+        tokio::task::spawn_blocking(scan).await.unwrap_or(1)
+    }
+}
+
+/// A refusal, and whether the connection ends with it.
+struct Refused {
+    refusal: Refusal,
+    closes: bool,
+}
+
+impl Refused {
+    fn closing(refusal: Refusal) -> Self {
+        Self { refusal, closes: true }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, closes: false }
+    }
+}
+
+/// Refuses a request whose body was not read to its end. The connection is not used again, and the rest of the body is
+/// read behind the answer; but for a client that waits to be asked for it, which then need not send it.
+fn refuse_early(refusal: Refusal, parts: &Parts, body: Incoming) -> Refused {
+    if body.is_end_stream() {
+        return refusal.into();
+    }
+    let waits = parts
+        .headers
+        .get(header::EXPECT)
+        .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if parts.version < Version::HTTP_2 && !waits {
+        tokio::task::spawn_local(hold::drain(body));
+    }
+    Refused::closing(refusal)
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Adds what the gateway knows of the answer.
+fn tell(response: &mut Response<Body>, sent: &Sent, arrived: Mono, granted: Mono) {
+    let waited = u64::try_from(granted.since(arrived).as_millis()).unwrap_or(u64::MAX);
+    let headers = response.headers_mut();
+    headers.insert(headers::X_QUEUE_MS, HeaderValue::from(waited));
+    let cold_start = if sent.is_cold_start { "true" } else { "false" };
+    headers.insert(headers::X_COLD_START, HeaderValue::from_static(cold_start));
+    if let Ok(agent) = HeaderValue::from_str(&sent.agent) {
+        headers.insert(headers::X_AGENT, agent);
+    }
+}
