@@ -33,7 +33,11 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+if [[ -t 1 ]]; then
+    bold=$'\033[1m' plain=$'\033[0m'
+fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 fail() {
     printf '\ndemo: %s\n' "$*" >&2
     exit 1
@@ -90,7 +94,7 @@ else
     cargo build --bin paddock
     paddock=${CARGO_TARGET_DIR:-target}/debug/paddock
 fi
-make --no-print-directory venv
+make --silent venv
 "$PYTHON" tests/support/tiny_model.py "$work/tiny.gguf"
 
 read -r proxy management < <("$PYTHON" -c '
