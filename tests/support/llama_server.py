@@ -36,13 +36,23 @@ class Loading(http.server.BaseHTTPRequestHandler):
 
 
 class LoadingServer(http.server.ThreadingHTTPServer):
-    """Shares its port with the real server, so that nobody is refused between the two."""
+    """Shares its port with the real server, so that somebody listens all the time."""
 
     daemon_threads = True
 
     def server_bind(self):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         super().server_bind()
+
+    def retire(self):
+        """Answers those who are connected already: closing the listener would reset them."""
+        self.shutdown()
+        self.socket.setblocking(False)
+        try:
+            while True:
+                self.process_request(*self.get_request())
+        except BlockingIOError:
+            self.server_close()
 
 
 def start(options):
@@ -92,8 +102,7 @@ def main():
     except (OSError, RuntimeError, ImportError) as error:
         sys.exit(f"llama_server.py: cannot serve on {HOST}:{options.port}: {error}")
     if loading:
-        loading.shutdown()
-        loading.server_close()
+        loading.retire()
     print(f"llama_server.py: ready on {server.listening_address}", flush=True)
     while True:
         signal.pause()
