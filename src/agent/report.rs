@@ -54,6 +54,11 @@ impl Observation {
     }
 }
 
+/// The least pause after an answer of a busy server. llama.cpp looks for a client that left only when nothing was
+/// delivered to anybody for a second, an answer to `/slots` included: asked more often, an abandoned answer runs to
+/// its end (measured).
+const QUIET_MIN: Duration = Duration::from_millis(1050);
+
 /// Probes the server until cancelled. Publishes each change at once, and the same again at each interval.
 ///
 /// A server that starts is asked every 100 ms, a ready one at each interval.
@@ -76,7 +81,9 @@ pub async fn watch(
         loop {
             let began = clock.mono();
             let probe = server.probe().await;
+            let is_busy = probe.slots.iter().any(|slot| slot.is_processing);
             let pause = match probe.phase {
+                Phase::Ready if is_busy => interval.max(QUIET_MIN),
                 Phase::Ready => interval,
                 Phase::Failing => interval.min(FAILING_INTERVAL_MAX),
                 Phase::Starting | Phase::Loading => START_INTERVAL,
@@ -84,7 +91,7 @@ pub async fn watch(
             if let Some(observation) = reporter.observe(probe, began) {
                 latest.send_replace(Some(Arc::new(observation)));
             }
-            tokio::time::sleep_until(clock.instant(began + pause)).await;
+            tokio::time::sleep(pause).await;
         }
     };
     let _: Option<()> = cancel.run_until_cancelled(probing).await;

@@ -57,10 +57,10 @@ impl Outgoing {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
         *request.headers_mut() = self.headers.clone();
-        if self.rewrites_host || !self.headers.contains_key(header::HOST) {
-            if let Ok(host) = HeaderValue::from_str(&upstream.address.to_string()) {
-                request.headers_mut().insert(header::HOST, host);
-            }
+        if (self.rewrites_host || !self.headers.contains_key(header::HOST))
+            && let Ok(host) = HeaderValue::from_str(&upstream.address.to_string())
+        {
+            request.headers_mut().insert(header::HOST, host);
         }
         request
     }

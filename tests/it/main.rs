@@ -1,2 +1,10 @@
-//! One binary for all tests from the outside.
+//! The tests that need more than one module: one binary, so that it is linked once.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what went wrong by failing")]
+
+#[path = "../support/support.rs"]
+#[allow(dead_code, reason = "shared with the benches: each includes all of it and uses a part")]
+mod support;
+
 mod fleet;
+mod support_fake;
+mod support_real;

@@ -1,0 +1,200 @@
+//! The `paddock` program itself, as a process.
+
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::http;
+use super::wait::{eventually, free_addr};
+
+/// From its start to its first answer on the management address.
+const START_MAX: Duration = Duration::from_secs(20);
+/// From whatever ends it to its end.
+const END_MAX: Duration = Duration::from_secs(60);
+
+/// A process with its output. It is killed when this is dropped; its output is shown if the test fails.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    child: Child,
+    pid: Pid,
+    output: Arc<Mutex<String>>,
+}
+
+impl Program {
+    /// Starts `command`, whose first part is the program.
+    pub fn spawn(command: &[String]) -> Self {
+        let name = command.join(" ");
+        let mut child = Command::new(&command[0])
+            .args(&command[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        let pid = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+        let output = Arc::new(Mutex::new(String::new()));
+        tokio::spawn(collect(child.stdout.take().unwrap(), Arc::clone(&output)));
+        tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(&output)));
+        Self { name, child, pid, output }
+    }
+
+    /// What it has written so far, both streams.
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
+    /// Asks it to end. One that has ended already is left alone.
+    pub fn sigterm(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Ends it without asking.
+    pub fn sigkill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends any signal, for example to freeze it.
+    pub fn signal(&self, signal: Signal) {
+        // Once waited for, its number may be another's.
+        if self.child.id().is_some() {
+            kill_process(self.pid, signal).unwrap();
+        }
+    }
+
+    /// Its end, which must come within a minute.
+    pub async fn wait(&mut self) -> ExitStatus {
+        match timeout(END_MAX, self.child.wait()).await {
+            Ok(status) => status.unwrap(),
+            Err(_) => panic!("{} did not end within {END_MAX:?}", self.name),
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Asks `GET path` until the answer is 200. Panics when the process ends before.
+    pub async fn until_answers(&mut self, addr: SocketAddr, path: &str) {
+        let what = format!("200 to GET {path} at {addr} from {}", self.name);
+        eventually(&what, START_MAX, async || {
+            if let Some(status) = self.ended() {
+                panic!("{}: {status} before its first answer:\n{}", self.name, self.output());
+            }
+            http::try_get(addr, path).await.filter(|answer| answer.status == 200)
+        })
+        .await;
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- output of {}\n{}---", self.name, self.output());
+        }
+    }
+}
+
+async fn collect(stream: impl AsyncRead + Unpin, output: Arc<Mutex<String>>) {
+    let mut lines = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let mut output = output.lock().unwrap();
+        output.push_str(&line);
+        output.push('\n');
+    }
+}
+
+/// A running `paddock balancer`.
+#[derive(Debug)]
+pub struct Paddock {
+    program: Program,
+    proxy: SocketAddr,
+    management: SocketAddr,
+}
+
+impl Paddock {
+    /// `paddock balancer` on free ports, with these flags (and `--`, COMMAND) besides. Returns once it answers.
+    pub async fn start(args: &[&str]) -> Self {
+        Self::start_on(free_addr(), free_addr(), args).await
+    }
+
+    /// The same on given addresses: a restart comes back where the last one was.
+    pub async fn start_on(proxy: SocketAddr, management: SocketAddr, args: &[&str]) -> Self {
+        let (proxy_addr, management_addr) = (proxy.to_string(), management.to_string());
+        let listen = ["balancer", "--reverseproxy-addr", &proxy_addr, "--management-addr", &management_addr];
+        let mut program = Program::spawn(&command(&[&listen, args].concat()));
+        program.until_answers(management, "/health").await;
+        Self { program, proxy, management }
+    }
+
+    /// `paddock agent` that watches `llamacpp` and reports to `management`; `args` are further flags.
+    pub fn agent(llamacpp: SocketAddr, management: SocketAddr, args: &[&str]) -> Program {
+        let (llamacpp, management) = (llamacpp.to_string(), management.to_string());
+        let watch = ["agent", "--local-llamacpp-addr", &llamacpp, "--external-llamacpp-addr", &llamacpp];
+        Program::spawn(&command(&[&watch, ["--management-addr", &management].as_slice(), args].concat()))
+    }
+
+    /// Runs `paddock` to its end: for command lines that it should refuse.
+    pub async fn run(args: &[&str]) -> Output {
+        let command = command(args);
+        let run = Command::new(&command[0]).args(&command[1..]).kill_on_drop(true).output();
+        timeout(END_MAX, run).await.expect("paddock did not end").unwrap()
+    }
+
+    /// Where clients go.
+    pub fn proxy(&self) -> SocketAddr {
+        self.proxy
+    }
+
+    /// Where agents go.
+    pub fn management(&self) -> SocketAddr {
+        self.management
+    }
+
+    /// The whole snapshot.
+    pub async fn state(&self) -> Value {
+        http::get(self.management, "/api/v1/state").await.json()
+    }
+
+    /// The process.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// What it has written so far.
+    pub fn output(&self) -> String {
+        self.program.output()
+    }
+
+    /// Asks it to drain and end.
+    pub fn sigterm(&self) {
+        self.program.sigterm();
+    }
+
+    /// Ends it without asking.
+    pub fn sigkill(&self) {
+        self.program.sigkill();
+    }
+
+    /// Its end.
+    pub async fn wait(&mut self) -> ExitStatus {
+        self.program.wait().await
+    }
+}
+
+fn command(args: &[&str]) -> Vec<String> {
+    [env!("CARGO_BIN_EXE_paddock")].iter().chain(args).map(ToString::to_string).collect()
+}

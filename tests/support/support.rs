@@ -1,0 +1,8 @@
+//! What the tests and the benches share: servers to stand behind the gateway, the gateway's own program, clients.
+
+pub mod fake_llama;
+pub mod http;
+pub mod openai_clients;
+pub mod program;
+pub mod real_llama;
+pub mod wait;
