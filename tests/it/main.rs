@@ -5,6 +5,9 @@
 #[allow(dead_code, reason = "shared with the benches: each includes all of it and uses a part")]
 mod support;
 
+mod crowd;
 mod fleet;
+mod h2;
+mod proxy;
 mod support_fake;
 mod support_real;

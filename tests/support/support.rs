@@ -1,6 +1,7 @@
 //! What the tests and the benches share: servers to stand behind the gateway, the gateway's own program, clients.
 
 pub mod fake_llama;
+pub mod gateway;
 pub mod http;
 pub mod openai_clients;
 pub mod program;
