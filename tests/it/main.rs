@@ -9,5 +9,7 @@ mod crowd;
 mod fleet;
 mod h2;
 mod proxy;
+mod real_llama;
 mod support_fake;
 mod support_real;
+mod tidy;
