@@ -6,5 +6,6 @@ pub mod clock;
 pub mod core;
 pub mod fleet;
 pub mod gate;
+pub mod management;
 pub mod protocol;
 pub mod proxy;
