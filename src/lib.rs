@@ -7,5 +7,6 @@ pub mod core;
 pub mod fleet;
 pub mod gate;
 pub mod management;
+pub mod metrics;
 pub mod protocol;
 pub mod proxy;
