@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -109,6 +110,8 @@ impl Served {
 
     pub async fn stream_with(&self, id: &str, headers: &str) -> Stream {
         let mut stream = Stream(soon(TcpStream::connect(self.address)).await.unwrap());
+        // What is sent must be read by the server, rather than lie in the kernel.
+        SockRef::from(&stream.0).set_send_buffer_size(4096).unwrap();
         let head = format!(
             "POST /status_update/{id} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n{headers}\r\n",
             self.address

@@ -78,7 +78,7 @@ async fn a_report_that_is_not_json_is_answered_and_its_agent_is_gone() {
     until(|| served.agents() == (1, 2)).await;
     stream.chunk("hello").await;
     // Who still sends sees the answer all the same.
-    stream.chunk(&"x".repeat(300_000)).await;
+    stream.chunk(&"x".repeat(900_000)).await;
     stream.write("0\r\n\r\n").await;
     let answer = stream.answer().await;
     assert_eq!(status(&answer), "400", "{answer}");

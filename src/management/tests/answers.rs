@@ -116,7 +116,7 @@ async fn with_a_token_agents_and_people_must_present_it() {
     let served = Served::start(Some("sesame")).await;
     let mut stream = served.stream("a").await;
     // More than the kernel's buffers hold, were it not read.
-    stream.chunk(&paddler(1).repeat(1500)).await;
+    stream.chunk(&paddler(1).repeat(3000)).await;
     stream.write("0\r\n\r\n").await;
     let answer = stream.answer().await;
     assert_eq!(status(&answer), "401", "{answer}");
