@@ -6,5 +6,7 @@ pub mod clock;
 pub mod core;
 pub mod fleet;
 pub mod gate;
+pub mod management;
+pub mod metrics;
 pub mod protocol;
 pub mod proxy;

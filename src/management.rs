@@ -1,0 +1,186 @@
+//! The management address: agents report here, and people and programs ask how it goes.
+//!
+//! It owns its accept loop, because axum's has no time limit for a request's head.
+
+mod address;
+mod api;
+mod auth;
+mod complaints;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod ingest;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::clock::Clock;
+use crate::core::PoolId;
+use crate::gate::Gate;
+
+pub use auth::Token;
+use complaints::Complaints;
+
+/// Connections at once; more wait to be accepted. Each agent has one.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// To send a request's head, and the longest that an idle connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is read ahead of a connection, its head included, in bytes.
+const READ_BUFFER_MAX: usize = 64 * 1024;
+
+/// After a failure to accept, for want of file descriptors for example, there is a pause.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A silent peer is asked for a sign of life after this time, and again at this pace.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// So many unanswered signs mean that the peer is gone.
+const TCP_KEEPALIVE_RETRIES: u32 = 3;
+
+/// Sent bytes that are not acknowledged for so long mean the same.
+#[cfg(target_os = "linux")]
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// At the end, to finish the answers that are under way.
+const END_GRACE: Duration = Duration::from_secs(3);
+
+/// What the management address runs on.
+#[derive(Debug, Clone)]
+pub struct ManagementConfig {
+    /// What everybody must present; without it the address is open.
+    pub token: Option<Token>,
+    /// Networks that agents may name beside their own address.
+    pub agent_addr_allow: Vec<IpNet>,
+    /// Where the gateway itself listens, this address included: no agent may name it.
+    pub own: Vec<SocketAddr>,
+    /// The pool that agents serve.
+    pub pool: PoolId,
+}
+
+/// What the handlers share.
+struct Shared {
+    config: ManagementConfig,
+    gate: Gate,
+    clock: Clock,
+    cancel: CancellationToken,
+    complaints: Complaints,
+}
+
+/// The two ends of a connection, in their canonical form: `::ffff:10.0.0.1` is 10.0.0.1.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    peer: IpAddr,
+    local: IpAddr,
+}
+
+/// Serves until cancelled. Then agents' streams are closed, other answers have a moment to finish, and it returns.
+pub async fn serve(
+    listener: TcpListener,
+    config: ManagementConfig,
+    gate: Gate,
+    clock: Clock,
+    cancel: CancellationToken,
+) {
+    let shared = Shared { config, gate, clock, cancel: cancel.clone(), complaints: Complaints::default() };
+    let router = router(shared);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(connection(stream, peer, router.clone(), cancel.clone()));
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept a management connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let finish = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(END_GRACE, finish).await.is_err() {
+        debug!(connections = connections.len(), "management connections are cut");
+    }
+    connections.shutdown().await;
+}
+
+fn router(shared: Shared) -> Router {
+    let shared = Arc::new(shared);
+    Router::new()
+        .route("/health", get(api::health))
+        .route("/api/v1/agents", get(api::agents))
+        .route("/api/v1/state", get(api::state))
+        .route("/status_update/{agent_id}", post(ingest::status_update))
+        .fallback(api::not_found)
+        .method_not_allowed_fallback(api::wrong_method)
+        .layer(from_fn_with_state(shared.clone(), auth::admit))
+        .with_state(shared)
+}
+
+/// One connection, to its end.
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, cancel: CancellationToken) {
+    let local = match notice_vanished(&stream).and_then(|()| stream.local_addr()) {
+        Ok(local) => local,
+        Err(error) => return debug!(%peer, %error, "a management connection ended before it began"),
+    };
+    let ends = Ends { peer: peer.ip().to_canonical(), local: local.ip().to_canonical() };
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ends);
+        router.call(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(READ_BUFFER_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let end = tokio::select! {
+        end = &mut serving => end,
+        () = cancel.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = end {
+        debug!(%peer, %error, "a management connection broke");
+    }
+}
+
+/// A machine that vanishes sends nothing more, not even an end: without this its agent would look merely silent, and
+/// its connection would stay for ever.
+fn notice_vanished(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(TCP_KEEPALIVE)
+        .with_interval(TCP_KEEPALIVE)
+        .with_retries(TCP_KEEPALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! What tests of reports and gauges begin with.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{ManagementConfig, Token, serve};
+use crate::clock::Clock;
+use crate::core::{AgentReport, Config, Phase, PoolConfig, PoolId};
+use crate::gate::Gate;
+
+pub(crate) const POOL: PoolId = PoolId(0);
+
+/// A gate over one pool without a fleet.
+pub(crate) fn gate(clock: Clock) -> Gate {
+    let config = Config {
+        queue_max: 10,
+        wait_max: Duration::from_secs(300),
+        bypass_max: Duration::from_secs(2),
+        seed: 1,
+    };
+    let pool = PoolConfig {
+        has_fleet: false,
+        instances_min: 0,
+        instances_max: 1,
+        slots_hint: 1,
+        idle_timeout: Duration::from_secs(300),
+        boot_timeout: Duration::from_secs(600),
+        life_min: Duration::ZERO,
+    };
+    Gate::new(config, BTreeMap::from([(POOL, pool)]), clock)
+}
+
+/// A ready server's report.
+pub(crate) fn report(port: u16, slots: u32) -> AgentReport {
+    AgentReport {
+        pool: POOL,
+        name: None,
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        instance: None,
+        phase: Phase::Ready,
+        slots_total: slots,
+        slots_busy: 0,
+        sample_age: Some(Duration::ZERO),
+        heartbeat: Some(Duration::from_secs(60)),
+        is_authorized: Some(true),
+        is_slots_endpoint_enabled: Some(true),
+        error: None,
+    }
+}
+
+/// Far above what anything here takes.
+pub(crate) async fn soon<T>(waited: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), waited).await.unwrap()
+}
+
+/// Waits until `is_so`.
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
+    soon(async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// A management address that is served.
+pub(crate) struct Served {
+    pub address: SocketAddr,
+    pub gate: Gate,
+    pub clock: Clock,
+    pub cancel: CancellationToken,
+    pub task: JoinHandle<()>,
+}
+
+impl Served {
+    pub async fn start(token: Option<&str>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let clock = Clock::start();
+        let gate = gate(clock);
+        let cancel = CancellationToken::new();
+        let config = ManagementConfig {
+            token: token.map(|token| Token::new(token.to_owned())),
+            agent_addr_allow: Vec::new(),
+            own: vec![address],
+            pool: POOL,
+        };
+        let task = tokio::spawn(serve(listener, config, gate.clone(), clock, cancel.clone()));
+        Self { address, gate, clock, cancel, task }
+    }
+
+    /// Agents that are heard, and their slots.
+    pub fn agents(&self) -> (usize, u32) {
+        let connected = self.gate.snapshot().0.agents.into_iter().filter(|agent| agent.is_connected);
+        connected.fold((0, 0), |(count, slots), agent| (count + 1, slots + agent.slots_total))
+    }
+
+    /// Begins an agent's stream.
+    pub async fn stream(&self, id: &str) -> Stream {
+        self.stream_with(id, "").await
+    }
+
+    pub async fn stream_with(&self, id: &str, headers: &str) -> Stream {
+        let mut stream = Stream(soon(TcpStream::connect(self.address)).await.unwrap());
+        // What is sent must be read by the server, rather than lie in the kernel.
+        SockRef::from(&stream.0).set_send_buffer_size(4096).unwrap();
+        let head = format!(
+            "POST /status_update/{id} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n{headers}\r\n",
+            self.address
+        );
+        stream.write(&head).await;
+        stream
+    }
+
+    /// One request on a connection of its own; the whole answer.
+    pub async fn ask(&self, method: &str, path: &str, headers: &str) -> String {
+        let mut stream = Stream(soon(TcpStream::connect(self.address)).await.unwrap());
+        let host = self.address;
+        stream
+            .write(&format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"))
+            .await;
+        stream.answer().await
+    }
+
+    pub async fn json(&self, path: &str) -> serde_json::Value {
+        let answer = self.ask("GET", path, "").await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(head.contains("content-type: application/json\r\n"), "{answer}");
+        serde_json::from_str(body).unwrap()
+    }
+}
+
+/// A connection, byte by byte.
+pub(crate) struct Stream(pub TcpStream);
+
+impl Stream {
+    pub async fn write(&mut self, text: &str) {
+        soon(self.0.write_all(text.as_bytes())).await.unwrap();
+    }
+
+    /// Sends `text` as one chunk.
+    pub async fn chunk(&mut self, text: &str) {
+        self.write(&format!("{:x}\r\n{text}\r\n", text.len())).await;
+    }
+
+    /// What comes until the connection ends without an error.
+    pub async fn answer(&mut self) -> String {
+        let mut answer = String::new();
+        soon(self.0.read_to_string(&mut answer)).await.unwrap();
+        answer
+    }
+}
