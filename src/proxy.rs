@@ -145,7 +145,7 @@ async fn work(
 ) {
     let room = Rc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
-    let upkeep = tokio::task::spawn_local(upstream::keep_up(service.clone()));
+    let upkeep = tokio::task::spawn_local(service.keep_up());
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {

@@ -11,8 +11,7 @@ use hyper::body::Incoming;
 
 use super::classify::Dialect;
 use super::error::error_event;
-use super::service::Service;
-use super::upstream::Connection;
+use super::upstream::{Connection, Connections};
 use crate::core::AgentKey;
 use crate::gate::Permit;
 
@@ -74,7 +73,7 @@ pub(super) struct Passing {
     connection: Option<Connection>,
     /// None for what takes no lease.
     permit: Option<Permit>,
-    service: Rc<Service>,
+    connections: Rc<Connections>,
     agent: AgentKey,
     /// For an event stream: in whose words its breaking off is told.
     stream: Option<EventStream>,
@@ -119,7 +118,7 @@ impl Passing {
         incoming: Incoming,
         connection: Connection,
         permit: Option<Permit>,
-        service: Rc<Service>,
+        connections: Rc<Connections>,
         agent: AgentKey,
         stream: Option<Dialect>,
     ) -> Self {
@@ -128,7 +127,7 @@ impl Passing {
             incoming: Some(incoming),
             connection: Some(connection),
             permit,
-            service,
+            connections,
             agent,
             stream,
             last_words: None,
@@ -151,7 +150,7 @@ impl Passing {
             permit.finish();
         }
         if let Some(connection) = self.connection.take() {
-            self.service.connections().put(self.agent, connection);
+            self.connections.put(self.agent, connection);
         }
     }
 

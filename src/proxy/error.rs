@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::answer::Body;
 use super::classify::Dialect;
 use crate::core::Rejection;
 
@@ -91,10 +90,10 @@ impl Refusal {
     }
 
     /// The whole answer.
-    pub(super) fn into_response(self, dialect: Dialect) -> Response<Body> {
+    pub(super) fn into_response(self, dialect: Dialect) -> Response<Bytes> {
         let Row { status, code, retry_after } = self.row();
         let body = error_body(dialect, status, code, &self.to_string());
-        let mut response = Response::new(Body::whole(body));
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

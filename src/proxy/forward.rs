@@ -1,5 +1,6 @@
 //! The attempts of one request, until an answer begins.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,13 +14,21 @@ use super::answer::{Body, Passing, in_words};
 use super::classify::Dialect;
 use super::error::Refusal;
 use super::headers;
-use super::service::Service;
-use super::upstream::Connection;
+use super::upstream::{Connection, Connections};
 use crate::core::AttemptFailure;
 use crate::gate::{Permit, Upstream};
 
 /// The longest body of a 503 that is read to see whether the model still loads.
 const LOADING_BYTES_MAX: usize = 16 * 1024;
+
+/// What is changed in every request.
+#[derive(Debug)]
+pub(super) struct TowardServers {
+    /// Replaces the client's key.
+    pub(super) authorization: Option<HeaderValue>,
+    /// Whether `Host` names the server.
+    pub(super) rewrites_host: bool,
+}
 
 /// A request as the servers get it: good for any number of attempts.
 #[derive(Debug)]
@@ -32,7 +41,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(parts: Parts, body: Bytes, peer: std::net::IpAddr, service: &Service) -> Self {
+    pub(super) fn new(parts: Parts, body: Bytes, peer: IpAddr, toward: &TowardServers) -> Self {
         let Parts { method, uri, mut headers, version, .. } = parts;
         // HTTP/2 names its host in the target; a proxy's own form of target is shortened to the server's.
         let host = if version == Version::HTTP_2 && !headers.contains_key(header::HOST) {
@@ -43,9 +52,9 @@ impl Outgoing {
         let target =
             uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| Uri::from(path.clone()));
         let has_body = !body.is_empty() || !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let key = service.llamacpp_authorization();
+        let key = toward.authorization.as_ref();
         headers::toward_server(&mut headers, peer, host, key, has_body.then_some(body.len()));
-        Self { method, target, headers, body, rewrites_host: service.rewrites_host() }
+        Self { method, target, headers, body, rewrites_host: toward.rewrites_host }
     }
 
     pub(super) fn is_get(&self) -> bool {
@@ -86,7 +95,7 @@ enum Attempt {
 /// # Errors
 /// Why there is none.
 pub(super) async fn forward(
-    service: &Rc<Service>,
+    connections: &Rc<Connections>,
     outgoing: &Outgoing,
     mut permit: Permit,
     dialect: Dialect,
@@ -94,14 +103,17 @@ pub(super) async fn forward(
     loop {
         let upstream = permit.upstream().clone();
         let sent = Sent { agent: upstream.name.clone(), is_cold_start: permit.is_cold_start() };
-        match attempt(service, outgoing, &upstream, Some(&mut permit)).await {
+        match attempt(connections, outgoing, &upstream, Some(&mut permit)).await {
             Attempt::Answered(response, connection) => {
                 permit.mark_answering();
-                return Ok((passing(service, response, connection, Some(permit), &upstream, dialect), sent));
+                return Ok((
+                    passing(connections, response, connection, Some(permit), &upstream, dialect),
+                    sent,
+                ));
             }
             Attempt::Refused(response, connection) => {
                 permit.finish();
-                service.connections().put(upstream.agent, connection);
+                connections.put(upstream.agent, connection);
                 return Ok((whole(response), sent));
             }
             Attempt::Failed(kind, cause) => {
@@ -124,18 +136,18 @@ pub(super) struct Sent {
 /// # Errors
 /// The server failed.
 pub(super) async fn forward_live(
-    service: &Rc<Service>,
+    connections: &Rc<Connections>,
     outgoing: &Outgoing,
     upstream: &Arc<Upstream>,
     dialect: Dialect,
 ) -> Result<(Response<Body>, Sent), Refusal> {
     let sent = Sent { agent: upstream.name.clone(), is_cold_start: false };
-    match attempt(service, outgoing, upstream, None).await {
+    match attempt(connections, outgoing, upstream, None).await {
         Attempt::Answered(response, connection) => {
-            Ok((passing(service, response, connection, None, upstream, dialect), sent))
+            Ok((passing(connections, response, connection, None, upstream, dialect), sent))
         }
         Attempt::Refused(response, connection) => {
-            service.connections().put(upstream.agent, connection);
+            connections.put(upstream.agent, connection);
             Ok((whole(response), sent))
         }
         Attempt::Failed(_, cause) => Err(Refusal::Upstream(cause)),
@@ -143,12 +155,12 @@ pub(super) async fn forward_live(
 }
 
 async fn attempt(
-    service: &Rc<Service>,
+    connections: &Rc<Connections>,
     outgoing: &Outgoing,
     upstream: &Upstream,
     mut permit: Option<&mut Permit>,
 ) -> Attempt {
-    let mut reusable = service.connections().take(upstream.agent).await;
+    let mut reusable = connections.take(upstream.agent).await;
     loop {
         let mut connection = match reusable.take() {
             Some(connection) => connection,
@@ -207,7 +219,7 @@ fn is_loading(body: &[u8]) -> bool {
 }
 
 fn passing(
-    service: &Rc<Service>,
+    connections: &Rc<Connections>,
     response: Response<Incoming>,
     connection: Connection,
     permit: Option<Permit>,
@@ -221,7 +233,7 @@ fn passing(
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
     let stream = is_stream.then_some(dialect);
-    let body = Passing::new(incoming, connection, permit, service.clone(), upstream.agent, stream);
+    let body = Passing::new(incoming, connection, permit, connections.clone(), upstream.agent, stream);
     Response::from_parts(parts, Body::Passing(Box::new(body)))
 }
 

@@ -5,8 +5,6 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 
-use super::answer::Body;
-
 /// The longest answer that is remembered: lists of models are short, and a chat template may be long.
 pub(super) const KNOWN_BYTES_MAX: usize = 1 << 20;
 
@@ -37,13 +35,13 @@ impl Known {
     }
 
     /// The last answer; before the first one an empty list of models, and no properties.
-    pub(super) fn response(&self, question: Question) -> Option<Response<Body>> {
+    pub(super) fn response(&self, question: Question) -> Option<Response<Bytes>> {
         let known = self.answer_to(question).lock().unwrap_or_else(PoisonError::into_inner).clone();
         let body = known.or(match question {
             Question::Models => Some(Bytes::from_static(br#"{"object":"list","data":[]}"#)),
             Question::Props => None,
         })?;
-        let mut response = Response::new(Body::whole(body));
+        let mut response = Response::new(body);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Some(response)
     }

@@ -14,10 +14,10 @@ use hyper::body::Incoming;
 use super::answer::Body;
 use super::classify::{self, Dialect, Route};
 use super::error::Refusal;
-use super::forward::{self, Outgoing, Sent};
+use super::forward::{self, Outgoing, Sent, TowardServers};
 use super::hold::{self, Budget, Reservation, Unread};
 use super::known::{KNOWN_BYTES_MAX, Known, Question};
-use super::upstream::Connections;
+use super::upstream::{self, Connections};
 use super::{ProxyConfig, headers};
 use crate::clock::Clock;
 use crate::core::{Mono, TenantId};
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     config: ProxyConfig,
     budget: Arc<Budget>,
     known: Known,
-    llamacpp_authorization: Option<HeaderValue>,
+    toward: TowardServers,
 }
 
 impl Shared {
@@ -43,16 +43,12 @@ impl Shared {
             .llamacpp_api_key
             .as_ref()
             .and_then(|key| HeaderValue::try_from(format!("Bearer {key}")).ok());
-        let llamacpp_authorization = key.map(|mut key| {
+        let authorization = key.map(|mut key| {
             key.set_sensitive(true);
             key
         });
-        Self {
-            budget: Budget::new(config.buffered_bytes_max),
-            known: Known::default(),
-            llamacpp_authorization,
-            config,
-        }
+        let toward = TowardServers { authorization, rewrites_host: config.rewrites_host };
+        Self { budget: Budget::new(config.buffered_bytes_max), known: Known::default(), toward, config }
     }
 }
 
@@ -62,7 +58,7 @@ pub(super) struct Service {
     shared: Arc<Shared>,
     gate: Gate,
     clock: Clock,
-    connections: Connections,
+    connections: Rc<Connections>,
 }
 
 impl Service {
@@ -70,20 +66,9 @@ impl Service {
         Rc::new(Self { shared, gate, clock, connections: Connections::new(clock) })
     }
 
-    pub(super) fn gate(&self) -> &Gate {
-        &self.gate
-    }
-
-    pub(super) fn connections(&self) -> &Connections {
-        &self.connections
-    }
-
-    pub(super) fn llamacpp_authorization(&self) -> Option<&HeaderValue> {
-        self.shared.llamacpp_authorization.as_ref()
-    }
-
-    pub(super) fn rewrites_host(&self) -> bool {
-        self.shared.config.rewrites_host
+    /// Looks after the upstream connections, for ever.
+    pub(super) fn keep_up(&self) -> impl Future<Output = ()> + use<> {
+        upstream::keep_up(self.connections.clone(), self.gate.clone())
     }
 
     /// Answers a request, whatever it is.
@@ -101,7 +86,7 @@ impl Service {
             Ok(response) => response,
             Err(Refused { refusal, closes }) => {
                 tracing::debug!(request = ?id, %refusal, "a request is refused");
-                let mut response = refusal.into_response(route.dialect());
+                let mut response = refusal.into_response(route.dialect()).map(Body::whole);
                 if closes && is_http1 {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -150,9 +135,9 @@ impl Service {
             Way::Here(response) => Ok(*response),
             Way::Live(question) => {
                 let question = question.filter(|_| {
-                    self.shared.llamacpp_authorization.is_some() || !headers::bears_key(&parts.headers)
+                    self.shared.toward.authorization.is_some() || !headers::bears_key(&parts.headers)
                 });
-                let outgoing = Outgoing::new(parts, bytes, peer.ip(), self);
+                let outgoing = Outgoing::new(parts, bytes, peer.ip(), &self.shared.toward);
                 self.live(outgoing, dialect, question).await.map_err(Refused::from)
             }
             Way::Waits(slots_of) => {
@@ -161,8 +146,9 @@ impl Service {
                 let ask = Ask { pool: self.shared.config.pool, tenant: TENANT, slots };
                 let permit = self.gate.acquire(ask).await.map_err(Refusal::Rejected)?;
                 let granted = self.clock.mono();
-                let outgoing = Outgoing::new(parts, bytes, peer.ip(), self);
-                let (mut response, sent) = forward::forward(self, &outgoing, permit, dialect).await?;
+                let outgoing = Outgoing::new(parts, bytes, peer.ip(), &self.shared.toward);
+                let (mut response, sent) =
+                    forward::forward(&self.connections, &outgoing, permit, dialect).await?;
                 // From here on the request cannot be sent again, so its body need not be kept.
                 drop((outgoing, reservation));
                 tell(&mut response, &sent, arrived, granted);
@@ -226,11 +212,17 @@ impl Service {
     ) -> Result<Response<Body>, Refusal> {
         let Some(upstream) = self.gate.live(self.shared.config.pool) else {
             return match question {
-                Some(question) => self.shared.known.response(question).ok_or(Refusal::NoServer),
+                Some(question) => self
+                    .shared
+                    .known
+                    .response(question)
+                    .map(|known| known.map(Body::whole))
+                    .ok_or(Refusal::NoServer),
                 None => Err(Refusal::NotFound),
             };
         };
-        let (mut response, sent) = forward::forward_live(self, &outgoing, &upstream, dialect).await?;
+        let (mut response, sent) =
+            forward::forward_live(&self.connections, &outgoing, &upstream, dialect).await?;
         if let Ok(agent) = HeaderValue::from_str(&sent.agent) {
             response.headers_mut().insert(headers::X_AGENT, agent);
         }

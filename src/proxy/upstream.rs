@@ -14,10 +14,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::connection::notice_vanished;
-use super::service::Service;
 use crate::clock::Clock;
 use crate::core::{AgentKey, Mono};
-use crate::gate::Upstream;
+use crate::gate::{Gate, Upstream};
 
 /// How long a server may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -83,8 +82,8 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, idle: RefCell::default() }
+    pub(super) fn new(clock: Clock) -> Rc<Self> {
+        Rc::new(Self { clock, idle: RefCell::default() })
     }
 
     /// The connection that was used last, if one is still good.
@@ -128,14 +127,14 @@ impl Connections {
 }
 
 /// Drops connections that are idle for long, and at once those to an agent that is gone. Runs for ever.
-pub(super) async fn keep_up(service: Rc<Service>) {
-    let mut forgotten = service.gate().forgotten_agents();
+pub(super) async fn keep_up(connections: Rc<Connections>, gate: Gate) {
+    let mut forgotten = gate.forgotten_agents();
     let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         tokio::select! {
-            _ = interval.tick() => service.connections().drop_old(),
+            _ = interval.tick() => connections.drop_old(),
             agent = forgotten.recv() => match agent {
-                Some(agent) => service.connections().forget(agent),
+                Some(agent) => connections.forget(agent),
                 None => return,
             },
         }
