@@ -58,6 +58,18 @@ impl Fleet {
         Ok(())
     }
 
+    /// Tells in the news what there is, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// If the fleet cannot be looked at; processes always can.
+    pub async fn observe(&self) -> Result<(), FleetError> {
+        match self {
+            Self::None => Err(FleetError::NoFleet),
+            Self::Process(fleet) => fleet.observe().await,
+        }
+    }
+
     /// Ends everything that the gateway would leave behind, and waits until it is gone.
     pub async fn shutdown(&self) {
         match self {

@@ -83,6 +83,17 @@ impl ProcessFleet {
         let _ = signalled.await;
     }
 
+    /// See [`super::Fleet::observe`].
+    ///
+    /// # Errors
+    ///
+    /// If the fleet has ended.
+    pub async fn observe(&self) -> Result<(), FleetError> {
+        let (reply, told) = oneshot::channel();
+        self.order(Order::Observe { reply }).await;
+        told.await.map_err(|_| FleetError::ShutDown)
+    }
+
     /// Ends all children and waits until they are reaped. Nothing is started from then on.
     pub async fn shutdown(&self) {
         let (reply, over) = oneshot::channel();

@@ -25,6 +25,8 @@ pub(super) enum Order {
     Wake { instances: u32, reply: oneshot::Sender<Result<Vec<InstanceId>, FleetError>> },
     /// End this one.
     Terminate { instance: InstanceId, reply: Stop },
+    /// Tell what there is.
+    Observe { reply: oneshot::Sender<()> },
     /// End all.
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -112,6 +114,11 @@ impl Owner {
                 self.wakes.push_back(Wake { instances, missing: None, launched: Vec::new(), reply });
             }
             Order::Terminate { instance, reply } => self.terminate(&instance, reply),
+            Order::Observe { reply } => {
+                self.observe(None);
+                // Whoever asked may have gone.
+                let _ = reply.send(());
+            }
             Order::Shutdown { reply } => {
                 self.is_ending = true;
                 self.over.push(reply);
