@@ -10,3 +10,5 @@ pub mod management;
 pub mod metrics;
 pub mod protocol;
 pub mod proxy;
+pub mod signals;
+pub mod supervise;
