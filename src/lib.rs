@@ -10,5 +10,6 @@ pub mod management;
 pub mod metrics;
 pub mod protocol;
 pub mod proxy;
+pub mod scaler;
 pub mod signals;
 pub mod supervise;

@@ -1,6 +1,6 @@
 //! The process fleet, with small stand-ins for llama.cpp.
 
-mod stand_in;
+pub mod stand_in;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;

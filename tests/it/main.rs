@@ -10,6 +10,7 @@ mod fleet;
 mod h2;
 mod proxy;
 mod real_llama;
+mod scaler;
 mod support_fake;
 mod support_real;
 mod tidy;

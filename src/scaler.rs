@@ -1,0 +1,291 @@
+//! Carries out the plan, and tells the core what came of it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::core::snapshot::{Drain, Snapshot};
+use crate::core::{Action, Event, InstanceId, Mono, OperationId, PoolId};
+use crate::fleet::{Fleet, FleetError, FleetNews, TERMINATE_GRACE};
+use crate::gate::{Gate, Registration};
+use crate::protocol::StatusUpdate;
+
+/// After this time nobody knows what became of an operation. A wake may wait for the place of a child that is being
+/// terminated, so it is longer than that takes, twice over.
+const OPERATION_TIMEOUT: Duration = TERMINATE_GRACE.saturating_mul(3);
+
+/// Asks for the plan whenever it may have changed, and starts what it says, until cancelled.
+///
+/// Each action runs in a task of its own. They are bounded by the plan: for each pool one wake and one look at the fleet,
+/// and for each instance one end.
+pub async fn run(gate: Gate, fleet: Arc<Fleet>, clock: Clock, cancel: CancellationToken) {
+    let mut operations = JoinSet::new();
+    loop {
+        let (started, wait) = gate.start_plan();
+        for (operation, action) in started {
+            tracing::info!(%operation, reason = reason(&action, &gate.snapshot().0), "{}", words(&action));
+            let open = Open { gate: gate.clone(), operation, is_over: false };
+            operations.spawn(carry_out(open, action, fleet.clone()));
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = gate.plan_changed() => {}
+            () = due(wait, clock) => {}
+            Some(_) = operations.join_next() => {}
+        }
+    }
+}
+
+/// Tells the core and the registry of agents what the fleet tells, until the fleet is gone.
+///
+/// A process has no connection that could be lost: each of its lives registers once.
+pub async fn forward_news(mut news: UnboundedReceiver<FleetNews>, pool: PoolId, gate: Gate) {
+    let mut agents: BTreeMap<InstanceId, Agent> = BTreeMap::new();
+    while let Some(news) = news.recv().await {
+        match news {
+            FleetNews::Observed(instances) => gate.handle(Event::FleetObserved { pool, instances }),
+            FleetNews::Reported { instance, boot, status } => {
+                let agent = match agents.get(&instance).copied() {
+                    Some(agent) if agent.boot == boot => agent,
+                    former => {
+                        if let Some(former) = former {
+                            gate.disconnected(former.registration);
+                        }
+                        let registration = gate.register(&instance.0, Some(&boot.to_string()));
+                        let agent = Agent { boot, registration };
+                        agents.insert(instance.clone(), agent);
+                        agent
+                    }
+                };
+                report(&gate, agent.registration, &instance, status, pool);
+            }
+            FleetNews::AgentGone { instance } => {
+                if let Some(agent) = agents.remove(&instance) {
+                    gate.disconnected(agent.registration);
+                }
+            }
+        }
+    }
+}
+
+/// The agent of an instance, within this program.
+#[derive(Debug, Clone, Copy)]
+struct Agent {
+    boot: u64,
+    registration: Registration,
+}
+
+fn report(gate: &Gate, by: Registration, instance: &InstanceId, status: StatusUpdate, pool: PoolId) {
+    match status.external_llamacpp_addr.parse::<SocketAddr>() {
+        Ok(address) => gate.report(by, &instance.0, status.into_report(pool, address)),
+        Err(error) => {
+            let address = status.external_llamacpp_addr;
+            tracing::error!(%instance, address, %error, "a fleet's agent named no address: please report this");
+        }
+    }
+}
+
+/// An operation that has no outcome yet. Dropped without one (by a timeout, a panic, or the end of the scaler), it is
+/// unknown.
+struct Open {
+    gate: Gate,
+    operation: OperationId,
+    is_over: bool,
+}
+
+impl Open {
+    fn close(mut self, outcome: Result<Vec<InstanceId>, FleetError>) {
+        self.is_over = true;
+        let operation = self.operation;
+        self.gate.handle(match outcome {
+            Ok(launched) => Event::OperationSucceeded { operation, launched },
+            Err(error) => {
+                tracing::warn!(%operation, %error, "the fleet did not do it");
+                Event::OperationFailed { operation, kind: error.failure(), cause: error.to_string().into() }
+            }
+        });
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.is_over {
+            tracing::warn!(operation = %self.operation, "what became of it is unknown");
+            self.gate.handle(Event::OperationUnknown { operation: self.operation });
+        }
+    }
+}
+
+async fn carry_out(open: Open, action: Action, fleet: Arc<Fleet>) {
+    let outcome = timeout(OPERATION_TIMEOUT, async {
+        match action {
+            Action::Wake { pool: _, instances } => fleet.wake(instances).await,
+            Action::Terminate { pool: _, instance } => fleet.terminate(&instance).await.map(|()| Vec::new()),
+            // The answer is in the news.
+            Action::Describe { pool: _ } => fleet.observe().await.map(|()| Vec::new()),
+        }
+    });
+    if let Ok(outcome) = outcome.await {
+        open.close(outcome);
+    }
+}
+
+async fn due(wait: Option<Mono>, clock: Clock) {
+    match wait {
+        Some(at) => sleep_until(clock.instant(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn words(action: &Action) -> String {
+    match action {
+        Action::Wake { pool: _, instances: 1 } => "let there be 1 server".to_owned(),
+        Action::Wake { pool: _, instances } => format!("let there be {instances} servers"),
+        Action::Terminate { pool: _, instance } => format!("end {instance}"),
+        Action::Describe { pool: _ } => "look at the fleet".to_owned(),
+    }
+}
+
+/// Why the plan says so.
+fn reason(action: &Action, state: &Snapshot) -> String {
+    let pool = |id: &PoolId| state.pools.iter().find(|pool| pool.pool == *id);
+    match action {
+        Action::Wake { pool: id, .. } => match pool(id).map_or(0, |pool| pool.requests_buffered) {
+            0 => "there are fewer than --min-instances".to_owned(),
+            1 => "1 request waits".to_owned(),
+            waiting => format!("{waiting} requests wait"),
+        },
+        Action::Terminate { pool: id, instance } => {
+            let instances = pool(id).map(|pool| &pool.instances[..]).unwrap_or_default();
+            let drain = instances.iter().find(|known| known.id == *instance).and_then(|known| known.drain);
+            match drain {
+                Some(Drain::Idle) => "it is not needed any more".to_owned(),
+                Some(Drain::Fault) => {
+                    "it did not boot in time, or its agent was not heard for long".to_owned()
+                }
+                Some(Drain::Notice) => "its fleet ends it".to_owned(),
+                None => "it is drained".to_owned(),
+            }
+        }
+        Action::Describe { pool: _ } => "what became of an operation is unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::core::{Config, InstanceObserved, InstanceState, PoolConfig, Rejection, TenantId};
+    use crate::gate::Ask;
+
+    const POOL: PoolId = PoolId(0);
+
+    fn gate() -> Gate {
+        let config = Config {
+            queue_max: 10,
+            wait_max: Duration::from_secs(300),
+            bypass_max: Duration::from_secs(2),
+            seed: 1,
+        };
+        let pool = PoolConfig {
+            has_fleet: true,
+            instances_min: 0,
+            instances_max: 1,
+            slots_hint: 1,
+            idle_timeout: Duration::from_secs(300),
+            boot_timeout: Duration::from_secs(600),
+            life_min: Duration::ZERO,
+        };
+        Gate::new(config, [(POOL, pool)].into(), Clock::start())
+    }
+
+    fn reported(boot: u64, idle: u32) -> FleetNews {
+        let json = format!(
+            r#"{{"external_llamacpp_addr":"127.0.0.1:9","idle_slots_count":{idle},"is_authorized":true,
+                "is_slots_endpoint_enabled":true,"instance_id":"process-1","phase":"ready"}}"#
+        );
+        let status = serde_json::from_str(&json).unwrap();
+        FleetNews::Reported { instance: "process-1".into(), boot, status }
+    }
+
+    fn observed(state: InstanceState) -> FleetNews {
+        let address = Some(SocketAddr::from(([127, 0, 0, 1], 9)));
+        FleetNews::Observed([("process-1".into(), InstanceObserved { state, address })].into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_life_of_an_instance_registers_once() {
+        let gate = gate();
+        let (sender, news) = mpsc::unbounded_channel();
+        tokio::spawn(forward_news(news, POOL, gate.clone()));
+        let tell = async |news| {
+            sender.send(news).unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            gate.snapshot().0
+        };
+        let state = tell(observed(InstanceState::Running)).await;
+        assert_eq!(state.pools[0].instances[0].id, "process-1".into());
+        let first = tell(reported(1, 2)).await.agents;
+        assert_eq!((first.len(), first[0].slots_total, first[0].is_connected), (1, 2, true));
+        assert_eq!(first[0].instance, Some("process-1".into()), "bound to its instance");
+        let again = tell(reported(1, 3)).await.agents;
+        assert_eq!((again.len(), again[0].key, again[0].slots_total), (1, first[0].key, 3));
+        let next = tell(reported(2, 3)).await.agents;
+        let connected: Vec<_> = next.iter().filter(|agent| agent.is_connected).collect();
+        assert!(matches!(connected[..], [agent] if agent.key != first[0].key), "{connected:?}");
+        let gone = tell(FleetNews::AgentGone { instance: "process-1".into() }).await.agents;
+        assert!(gone.iter().all(|agent| !agent.is_connected), "{gone:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_fleet_refuses_is_told_to_who_waits() {
+        let gate = gate();
+        let cancel = CancellationToken::new();
+        let scaling = tokio::spawn(run(gate.clone(), Arc::new(Fleet::None), Clock::start(), cancel.clone()));
+        let answer = gate.acquire(Ask { pool: POOL, tenant: TenantId(0), slots: 1 }).await;
+        let Err(Rejection::NoCapacity { cause, .. }) = answer else { panic!("{answer:?}") };
+        assert!(cause.starts_with("there is no fleet to start a server with"), "{cause}");
+        cancel.cancel();
+        scaling.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_without_an_outcome_is_looked_up() {
+        let gate = gate();
+        let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+        let waiting = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.acquire(ask).await.map(drop) }
+        });
+        gate.plan_changed().await;
+        tokio::task::yield_now().await;
+        let (started, _) = gate.start_plan();
+        let [(operation, Action::Wake { .. })] = started[..] else { panic!("{started:?}") };
+        assert!(gate.start_plan().0.is_empty(), "one wake at a time");
+        drop(Open { gate: gate.clone(), operation, is_over: false });
+        let (started, _) = gate.start_plan();
+        assert!(matches!(started[..], [(_, Action::Describe { .. })]), "{started:?}");
+        waiting.abort();
+    }
+
+    #[test]
+    fn an_action_is_told_with_its_reason() {
+        let state = gate().snapshot().0;
+        let mut busy = state.clone();
+        busy.pools[0].requests_buffered = 3;
+        let wake = Action::Wake { pool: POOL, instances: 2 };
+        assert_eq!(words(&wake), "let there be 2 servers");
+        assert_eq!(reason(&wake, &busy), "3 requests wait");
+        assert_eq!(reason(&wake, &state), "there are fewer than --min-instances");
+        let end = Action::Terminate { pool: POOL, instance: "process-1".into() };
+        assert_eq!((words(&end).as_str(), reason(&end, &state).as_str()), ("end process-1", "it is drained"));
+    }
+}
