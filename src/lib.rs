@@ -2,7 +2,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod agent;
+pub mod balancer;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod core;
 pub mod fleet;
 pub mod gate;

@@ -2,24 +2,122 @@
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+use std::fmt::Display;
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use paddock::balancer::{self, End};
+use paddock::cli::{self, Invocation, Stop};
+use paddock::clock::Clock;
+use paddock::config::{AgentConfig, BalancerConfig, LogFormat};
 use paddock::fleet::guard;
+use paddock::signals::EndSignals;
+
+/// The program did not start, or did not go on.
+const FAILED: u8 = 1;
+
+/// The input is wrong.
+const WRONG_INPUT: u8 = 2;
+
+/// At the end, for lookups of names that hang in the system's resolver.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [subcommand, flag, parent, end, command @ ..] = &arguments[..] else {
-        return ExitCode::from(2);
+    let ended = match cli::read(std::env::args_os()) {
+        Ok(Invocation::ExecChild { parent, command }) => {
+            return complain(FAILED, &guard::exec(parent, &command));
+        }
+        Ok(Invocation::Balancer(config)) => {
+            if let Err(error) = start_log(config.log_format) {
+                return complain(WRONG_INPUT, &error);
+            }
+            run_balancer(config)
+        }
+        Ok(Invocation::Agent(config)) => {
+            if let Err(error) = start_log(config.log_format) {
+                return complain(WRONG_INPUT, &error);
+            }
+            run_agent(config)
+        }
+        Err(Stop::Help(help)) => {
+            // A reader that went away has seen enough.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Wrong(line)) => return complain(WRONG_INPUT, &line),
     };
-    let Ok(parent) = parent.parse() else {
-        return ExitCode::from(2);
+    ended.unwrap_or_else(|error| complain(FAILED, &format!("{error:#}")))
+}
+
+fn run_balancer(config: BalancerConfig) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let end = runtime.block_on(async {
+        let mut signals = EndSignals::listen().context("cannot listen for signals")?;
+        anyhow::Ok(balancer::run(config, Clock::start(), &mut signals).await?)
+    });
+    // Kills the children, if any are left.
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    Ok(match end? {
+        End::Drained => ExitCode::SUCCESS,
+        End::Forced(signal) => ExitCode::from(signal.exit_code()),
+    })
+}
+
+fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let end = runtime.block_on(async {
+        let mut signals = EndSignals::listen().context("cannot listen for signals")?;
+        let AgentConfig { agent, .. } = config;
+        tracing::info!(
+            "paddock {}: watching llama.cpp on {}, known to balancers as {}; reporting to {}",
+            env!("CARGO_PKG_VERSION"),
+            agent.watch.server,
+            agent.watch.external,
+            agent.management.join(", "),
+        );
+        let cancel = CancellationToken::new();
+        tokio::select! {
+            () = paddock::agent::run(agent, Clock::start(), cancel) => anyhow::bail!("the agent ended by itself"),
+            signal = signals.next() => tracing::info!(%signal, "ending"),
+        }
+        Ok(ExitCode::SUCCESS)
+    });
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    end
+}
+
+/// For everything but the data path.
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}
+
+/// On standard error; `RUST_LOG` says what.
+fn start_log(format: LogFormat) -> anyhow::Result<()> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(directives) if !directives.is_empty() => {
+            let usage = "write a level or target=level, such as debug or paddock::scaler=debug";
+            EnvFilter::try_new(&directives).map_err(|error| {
+                anyhow::anyhow!("RUST_LOG: '{directives}' is not a filter ({error}); {usage}")
+            })?
+        }
+        Ok(_) | Err(_) => EnvFilter::new("info"),
     };
-    if subcommand != guard::SUBCOMMAND || flag != "--parent" || end != "--" {
-        return ExitCode::from(2);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
     }
-    #[expect(clippy::print_stderr, reason = "the last words of a child that did not start")]
-    {
-        eprintln!("error: {}", guard::exec(parent, command));
-    }
-    ExitCode::FAILURE
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a program that did not start or go on")]
+fn complain(code: u8, what: &dyn Display) -> ExitCode {
+    eprintln!("error: {what}");
+    ExitCode::from(code)
 }

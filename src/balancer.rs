@@ -1,0 +1,218 @@
+//! `paddock balancer`: wires its parts, and owns the order in which they start and end.
+//!
+//! Start: listeners (a port in use stops all before anything ran), gate, timer, fleet, scaler, management, StatsD, and
+//! clients last. End, on SIGTERM or SIGINT: requests that wait are answered, answers that have begun may finish, then
+//! management, then the children. A second signal ends at once, and kills the children.
+
+mod listen;
+mod summary;
+
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{BalancerConfig, FleetConfig, POOL, Secret};
+use crate::core::Event;
+use crate::fleet::{Fleet, ProcessConfig, ProcessFleet, TERMINATE_GRACE};
+use crate::gate::Gate;
+use crate::management::{self, ManagementConfig, Token};
+use crate::metrics::statsd::{self, StatsdConfig, StatsdError};
+use crate::proxy::Proxy;
+use crate::scaler;
+use crate::signals::{EndSignal, EndSignals};
+use crate::supervise::{Ended, Supervisor};
+
+pub use listen::ListenError;
+
+/// How often each child is looked at: as often as an agent does by default.
+const CHILD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Beyond `--shutdown-grace`, by which the data path ends by itself: then it hangs, and is left.
+const DRAIN_SLACK: Duration = Duration::from_secs(5);
+
+/// For tasks that only have to notice that they are over.
+const TASKS_GRACE: Duration = Duration::from_secs(5);
+
+/// For all children together: after the grace of each they are killed, which the kernel may delay.
+const FLEET_GRACE: Duration = TERMINATE_GRACE.saturating_mul(2);
+
+/// Becomes the own program again, even if its file was replaced since (`proc(5)`).
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// How the balancer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By a signal, and all that it held was answered or given its time.
+    Drained,
+    /// By a second signal while it drained.
+    Forced(EndSignal),
+}
+
+/// Why the balancer did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum BalancerError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// StatsD cannot be sent to.
+    #[error(transparent)]
+    Statsd(#[from] StatsdError),
+    /// The threads that serve clients did not start.
+    #[error("cannot start the threads that serve clients: {0}; look at the limits of threads and memory")]
+    Threads(std::io::Error),
+    /// A part of it ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+/// Runs the balancer until a signal ends it.
+///
+/// # Errors
+/// If it cannot start; or if one of its parts ended that should not have, after what could be drained was drained.
+pub async fn run(
+    config: BalancerConfig,
+    clock: Clock,
+    signals: &mut EndSignals,
+) -> Result<End, BalancerError> {
+    raise_open_files();
+    let listeners = listen::bind(&config)?;
+    let (proxy_addr, management_addr) = (listeners.proxy_addr, listeners.management_addr);
+    let summary = summary::of(&config, proxy_addr, management_addr);
+    let statsd =
+        config.statsd.map(|config| statsd::connect(&config).map(|first| (config, first))).transpose()?;
+
+    let gate = Gate::new(config.core, [(POOL, config.pool)].into(), clock);
+    let mut tasks = Supervisor::new(clock);
+    let token = tasks.token();
+    let timer = gate.clone();
+    tasks.essential("timer", until(token.clone(), async move { timer.run_timer().await }));
+    let fleet = Arc::new(start_fleet(config.fleet, clock, &gate, &mut tasks));
+    tasks.essential("scaler", scaler::run(gate.clone(), fleet.clone(), clock, token.clone()));
+    let management = ManagementConfig {
+        token: config.management_token.map(|token| Token::new(token.into_exposed())),
+        agent_addr_allow: config.agent_addr_allow,
+        own: vec![proxy_addr, management_addr],
+        pool: POOL,
+    };
+    tasks.essential(
+        "management",
+        management::serve(listeners.management, management, gate.clone(), clock, token.clone()),
+    );
+    if let Some((config, first)) = statsd {
+        start_statsd(config, first, &gate, &mut tasks);
+    }
+    let stop_clients = CancellationToken::new();
+    let proxy = Proxy::start(config.proxy, listeners.proxy, gate.clone(), clock, stop_clients.clone());
+    let proxy = proxy.map_err(BalancerError::Threads)?;
+    tracing::info!("{summary}");
+    if config.wants_dashboard {
+        tracing::warn!(
+            "--management-dashboard-enable: this version has no dashboard yet; the flag is accepted for Paddler's \
+             command lines, and does nothing"
+        );
+    }
+
+    let mut drained = pin!(proxy.drained());
+    let failure = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(%signal, "draining; a second signal ends at once");
+            None
+        }
+        ended = tasks.failed() => Some(ended),
+        () = &mut drained => Some(Ended { name: "proxy", how: "ended".to_owned() }),
+    };
+    if let Some(ended) = &failure {
+        tracing::error!("{ended}; draining");
+    }
+    gate.handle(Event::ShutdownBegan);
+    stop_clients.cancel();
+    let has_clients = failure.as_ref().is_none_or(|ended| ended.name != "proxy");
+    let drained = has_clients.then_some(drained);
+    tokio::select! {
+        () = drain(drained, config.shutdown_grace, tasks, &fleet) => {}
+        signal = signals.next() => {
+            tracing::warn!(%signal, "ending at once");
+            return Ok(End::Forced(signal));
+        }
+    }
+    match failure {
+        None => Ok(End::Drained),
+        Some(ended) => Err(ended.into()),
+    }
+}
+
+/// Ends what is left, in order.
+async fn drain(
+    clients: Option<Pin<&mut impl Future<Output = ()>>>,
+    grace: Duration,
+    tasks: Supervisor,
+    fleet: &Fleet,
+) {
+    if let Some(clients) = clients
+        && timeout(grace + DRAIN_SLACK, clients).await.is_err()
+    {
+        tracing::warn!(?grace, "answers did not end within the grace: they are cut");
+    }
+    tasks.stop(TASKS_GRACE).await;
+    if timeout(FLEET_GRACE, fleet.shutdown()).await.is_err() {
+        tracing::warn!(grace = ?FLEET_GRACE, "servers did not end within their grace: they are left to the kernel");
+    }
+    tracing::info!("drained");
+}
+
+fn start_fleet(config: FleetConfig, clock: Clock, gate: &Gate, tasks: &mut Supervisor) -> Fleet {
+    match config {
+        FleetConfig::None => Fleet::None,
+        FleetConfig::Process { command, api_key } => {
+            let (sender, news) = mpsc::unbounded_channel();
+            let config = ProcessConfig {
+                command,
+                interval: CHILD_INTERVAL,
+                api_key: api_key.map(Secret::into_exposed),
+                name: None,
+                guard: PathBuf::from(OWN_PROGRAM),
+                grace: TERMINATE_GRACE,
+            };
+            let fleet = ProcessFleet::start(config, clock, sender);
+            let forwarding = scaler::forward_news(news, POOL, gate.clone());
+            tasks.essential("news", until(tasks.token(), forwarding));
+            Fleet::Process(fleet)
+        }
+    }
+}
+
+/// Metrics are no reason to end: if they fail, they begin again.
+fn start_statsd(config: StatsdConfig, first: statsd::Statsd, gate: &Gate, tasks: &mut Supervisor) {
+    let (gate, token) = (gate.clone(), tasks.token());
+    let mut first = Some(first);
+    tasks.restarting("statsd", move || {
+        let statsd = first.take().map_or_else(|| statsd::connect(&config), Ok);
+        let (gate, token) = (gate.clone(), token.clone());
+        async move {
+            match statsd {
+                Ok(statsd) => statsd::run(statsd, gate, token).await,
+                Err(error) => tracing::warn!(%error, "no metrics are sent"),
+            }
+        }
+    });
+}
+
+async fn until(token: CancellationToken, task: impl Future<Output = ()>) {
+    let _: Option<()> = token.run_until_cancelled(task).await;
+}
+
+/// Each client and each server takes a descriptor; the soft limit of 1024 is for programs that use `select(2)`.
+fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::debug!(?current, ?maximum, "raised the limit of open files"),
+        Err(error) => tracing::debug!(?current, ?maximum, %error, "cannot raise the limit of open files"),
+    }
+}

@@ -1,0 +1,135 @@
+//! The command line: every flag and its environment form, the file beside them, and one line for whoever gets it wrong.
+//!
+//! 1. The arguments and the environment are parsed.
+//! 2. With `--config`, the keys of the file that neither of them set become arguments, and all is parsed again: so a file,
+//!    a flag and the environment can never mean different things.
+//! 3. What only several flags together can get wrong is checked, names are resolved, and the token's file is read.
+
+mod agent;
+mod balancer;
+mod complaint;
+mod file;
+
+use std::ffi::OsString;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::config::{AgentConfig, BalancerConfig};
+
+pub use complaint::CheckError;
+pub use file::FileError;
+
+/// What the program was asked to do.
+#[expect(clippy::large_enum_variant, reason = "there is one in a program's life")]
+pub enum Invocation {
+    /// Be the gateway.
+    Balancer(BalancerConfig),
+    /// Be an agent.
+    Agent(AgentConfig),
+    /// Become a child of the process fleet.
+    ExecChild {
+        /// The process that asked for it.
+        parent: u32,
+        /// What to become.
+        command: Vec<String>,
+    },
+}
+
+/// Why there is nothing to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// Help or the version was asked for: to be printed on standard output.
+    #[error("{0}")]
+    Help(clap::Error),
+    /// The input is wrong: one line that names what, and the mend.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// A scale-from-zero gateway for llama.cpp.
+///
+/// Clients call one address. While nobody calls, no server runs; the first request is held while one is started.
+#[derive(Debug, clap::Parser)]
+#[command(name = "paddock", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    subcommand: Subcommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Subcommand {
+    /// Hold clients' requests, start servers, and give requests to them.
+    Balancer(Box<balancer::Flags>),
+    /// Watch one llama.cpp, and tell balancers how it is.
+    Agent(agent::Flags),
+    /// Become a child of the balancer.
+    #[command(hide = true)]
+    ExecChild(ExecChild),
+}
+
+#[derive(Debug, clap::Args)]
+struct ExecChild {
+    /// The process id of the balancer.
+    #[arg(long, value_name = "PID")]
+    parent: u32,
+    /// What to become.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Reads the command line, its first word being the program's name.
+///
+/// # Errors
+/// If help was asked for, or something is wrong.
+pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Invocation, Stop> {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let (cli, matches) = parse(&arguments).map_err(|error| complaint::stop(error, &arguments, None))?;
+    match cli.subcommand {
+        Subcommand::Balancer(flags) => {
+            let flags = match &flags.config {
+                Some(path) => with_file(&path.clone(), &arguments, &matches)?,
+                None => flags,
+            };
+            flags.into_config().map(Invocation::Balancer).map_err(|error| Stop::Wrong(error.to_string()))
+        }
+        Subcommand::Agent(flags) => {
+            flags.into_config().map(Invocation::Agent).map_err(|error| Stop::Wrong(error.to_string()))
+        }
+        Subcommand::ExecChild(ExecChild { parent, command }) => Ok(Invocation::ExecChild { parent, command }),
+    }
+}
+
+fn with_file(
+    path: &std::path::Path,
+    arguments: &[OsString],
+    matches: &ArgMatches,
+) -> Result<Box<balancer::Flags>, Stop> {
+    let command = Cli::command();
+    let (Some(known), Some((_, given))) = (command.find_subcommand("balancer"), matches.subcommand()) else {
+        return Err(Stop::Wrong("--config: only the balancer reads a file".to_owned()));
+    };
+    let all = file::merged(path, known, given, arguments).map_err(|error| Stop::Wrong(error.to_string()))?;
+    let (cli, _) = parse(&all).map_err(|error| complaint::stop(error, &all, Some(path)))?;
+    match cli.subcommand {
+        Subcommand::Balancer(flags) => Ok(flags),
+        Subcommand::Agent(_) | Subcommand::ExecChild(_) => {
+            Err(Stop::Wrong("--config: only the balancer reads a file".to_owned()))
+        }
+    }
+}
+
+fn parse(arguments: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
+    // What a value was set to in the environment is nobody's business in a help text: it may be a secret.
+    let mut command = Cli::command();
+    for subcommand in ["balancer", "agent"] {
+        command = command.mut_subcommand(subcommand, |command| {
+            command.mut_args(|argument| argument.hide_env_values(true))
+        });
+    }
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok((cli, matches))
+}
+
+#[cfg(test)]
+mod tests;

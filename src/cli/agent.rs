@@ -1,0 +1,74 @@
+//! `paddock agent`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::complaint::{CheckError, token};
+use crate::agent;
+use crate::config::{AgentConfig, HostPort, LogFormat, Secret, interval, peer, secret};
+
+#[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
+pub(super) struct Flags {
+    /// Where this agent reaches llama.cpp
+    #[arg(long, env = "PADDOCK_LOCAL_LLAMACPP_ADDR", value_name = "ADDR", value_parser = peer)]
+    local_llamacpp_addr: HostPort,
+    /// Where balancers reach llama.cpp [default: the local one]
+    #[arg(long, env = "PADDOCK_EXTERNAL_LLAMACPP_ADDR", value_name = "ADDR", value_parser = peer)]
+    external_llamacpp_addr: Option<HostPort>,
+    /// The key that llama-server was started with
+    #[arg(long, alias = "local-llamacpp-api-key", env = "PADDOCK_LLAMACPP_API_KEY", value_name = "KEY")]
+    #[arg(value_parser = secret)]
+    llamacpp_api_key: Option<Secret>,
+    /// The management address of a balancer; repeatable
+    #[arg(
+        long,
+        env = "PADDOCK_MANAGEMENT_ADDR",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        required = true
+    )]
+    #[arg(value_parser = peer)]
+    management_addr: Vec<HostPort>,
+    /// What balancers ask for as Bearer token
+    #[arg(long, env = "PADDOCK_MANAGEMENT_TOKEN", value_name = "TOKEN", value_parser = secret)]
+    management_token: Option<Secret>,
+    /// A file that holds the token
+    #[arg(long, env = "PADDOCK_MANAGEMENT_TOKEN_FILE", value_name = "FILE")]
+    management_token_file: Option<PathBuf>,
+    /// How often llama.cpp is looked at and reported
+    #[arg(long, env = "PADDOCK_MONITORING_INTERVAL", value_name = "TIME", default_value = "1s")]
+    #[arg(value_parser = interval)]
+    monitoring_interval: Duration,
+    /// What people call this agent
+    #[arg(long, env = "PADDOCK_NAME", value_name = "NAME")]
+    name: Option<String>,
+    /// What the fleet calls this machine
+    #[arg(long, env = "PADDOCK_INSTANCE_ID", value_name = "ID")]
+    instance_id: Option<String>,
+    /// How the log is written
+    #[arg(long, env = "PADDOCK_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl Flags {
+    /// Checks what only several flags together can get wrong.
+    pub(super) fn into_config(self) -> Result<AgentConfig, CheckError> {
+        let management_token = token(self.management_token, self.management_token_file)?;
+        let server = self.local_llamacpp_addr.into_string();
+        let watch = agent::WatchConfig {
+            external: self.external_llamacpp_addr.map_or_else(|| server.clone(), HostPort::into_string),
+            server,
+            api_key: self.llamacpp_api_key.map(Secret::into_exposed),
+            interval: self.monitoring_interval,
+            name: self.name,
+            instance_id: self.instance_id,
+        };
+        let agent = agent::AgentConfig {
+            watch,
+            management: self.management_addr.into_iter().map(HostPort::into_string).collect(),
+            management_token: management_token.map(Secret::into_exposed),
+        };
+        Ok(AgentConfig { agent, log_format: self.log_format })
+    }
+}

@@ -1,0 +1,224 @@
+//! `paddock balancer`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+
+use super::complaint::{CheckError, resolved, token};
+use crate::config::{
+    BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, count, count_above_zero, duration,
+    interval, listening, metrics_prefix, network, peer, secret, size, switch, threads,
+};
+use crate::core::{Config, PoolConfig};
+use crate::fleet::has_port;
+use crate::metrics::statsd::StatsdConfig;
+use crate::proxy::ProxyConfig;
+
+/// How long a request for several slots lets smaller ones pass: by then the slots that it lacks are rarely more than an
+/// answer away, and those that it keeps idle meanwhile are few.
+const BYPASS_MAX: Duration = Duration::from_secs(10);
+
+/// Processes of this machine cost nothing by the minute: they may end as young as they like.
+const LIFE_MIN: Duration = Duration::ZERO;
+
+#[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
+pub(super) struct Flags {
+    /// Where clients call
+    #[arg(long, env = "PADDOCK_REVERSEPROXY_ADDR", value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(value_parser = listening)]
+    reverseproxy_addr: HostPort,
+    /// Where agents register and operators look
+    #[arg(long, env = "PADDOCK_MANAGEMENT_ADDR", value_name = "ADDR", default_value = "127.0.0.1:8085")]
+    #[arg(value_parser = listening)]
+    management_addr: HostPort,
+    /// What agents and operators present as Bearer token; needed unless the management address is a loopback one
+    #[arg(long, env = "PADDOCK_MANAGEMENT_TOKEN", value_name = "TOKEN", value_parser = secret)]
+    management_token: Option<Secret>,
+    /// A file that holds the token
+    #[arg(long, env = "PADDOCK_MANAGEMENT_TOKEN_FILE", value_name = "FILE")]
+    management_token_file: Option<PathBuf>,
+    /// Let everybody who reaches the management address register agents, which are then sent clients' prompts: for agents
+    /// of Paddler 1.x, which have no token
+    #[arg(long, env = "PADDOCK_MANAGEMENT_NO_AUTH", value_parser = switch)]
+    management_no_auth: bool,
+    /// A network that agents may name as their server's, beside the address they call from; repeatable
+    #[arg(long, env = "PADDOCK_AGENT_ADDR_ALLOW", value_name = "CIDR|IP", value_delimiter = ',')]
+    #[arg(value_parser = network)]
+    agent_addr_allow: Vec<IpNet>,
+    /// A TOML file of flags: `idle-timeout = "5m"`; the command line and the environment win over it
+    #[arg(long, env = "PADDOCK_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Where servers come from [default: process if there is a COMMAND, else none]
+    #[arg(long, env = "PADDOCK_FLEET", value_enum)]
+    fleet: Option<FleetName>,
+    /// Never more servers
+    #[arg(long, env = "PADDOCK_MAX_INSTANCES", value_name = "COUNT", default_value = "1")]
+    #[arg(value_parser = count_above_zero)]
+    max_instances: u32,
+    /// Never fewer servers
+    #[arg(long, env = "PADDOCK_MIN_INSTANCES", value_name = "COUNT", default_value = "0", value_parser = count)]
+    min_instances: u32,
+    /// Slots of a server, before one was seen [default: 1]
+    #[arg(long, env = "PADDOCK_SLOTS_PER_INSTANCE", value_name = "COUNT", value_parser = count_above_zero)]
+    slots_per_instance: Option<u32>,
+    /// From a server's last response byte to its end
+    #[arg(long, env = "PADDOCK_IDLE_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    idle_timeout: Duration,
+    /// A server that does not serve so long after its launch has failed
+    #[arg(long, env = "PADDOCK_BOOT_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = interval)]
+    boot_timeout: Duration,
+    /// Requests that may wait; 0 lets none wait
+    #[arg(long, env = "PADDOCK_MAX_BUFFERED_REQUESTS", value_name = "COUNT", default_value = "1000")]
+    #[arg(value_parser = count)]
+    max_buffered_requests: u32,
+    /// Memory for the bodies of requests that wait
+    #[arg(long, env = "PADDOCK_MAX_BUFFERED_BYTES", value_name = "SIZE", default_value = "256MiB")]
+    #[arg(value_parser = size)]
+    max_buffered_bytes: usize,
+    /// The longest body of a request
+    #[arg(long, env = "PADDOCK_MAX_REQUEST_BODY", value_name = "SIZE", default_value = "32MiB")]
+    #[arg(value_parser = size)]
+    max_request_body: usize,
+    /// How long a request may wait
+    #[arg(long, env = "PADDOCK_BUFFERED_REQUEST_TIMEOUT", value_name = "TIME", default_value = "10m")]
+    #[arg(value_parser = duration)]
+    buffered_request_timeout: Duration,
+    /// Sent to llama.cpp in place of the client's key
+    #[arg(long, env = "PADDOCK_LLAMACPP_API_KEY", value_name = "KEY", value_parser = secret)]
+    llamacpp_api_key: Option<Secret>,
+    /// Send llama.cpp its own address as Host, not the client's
+    #[arg(long, env = "PADDOCK_REWRITE_HOST_HEADER", value_parser = switch)]
+    rewrite_host_header: bool,
+    /// Let clients ask for /slots, which may show other clients' prompts
+    #[arg(long, env = "PADDOCK_SLOTS_ENDPOINT_ENABLE", value_parser = switch)]
+    slots_endpoint_enable: bool,
+    /// Accepted so that command lines of Paddler 1.x work unchanged. There is no dashboard yet: a warning says so.
+    #[arg(long, env = "PADDOCK_MANAGEMENT_DASHBOARD_ENABLE", value_parser = switch, hide = true)]
+    management_dashboard_enable: bool,
+    /// A StatsD server for gauges
+    #[arg(long, env = "PADDOCK_STATSD_ADDR", value_name = "ADDR", value_parser = peer)]
+    statsd_addr: Option<HostPort>,
+    /// What the names of the gauges begin with
+    #[arg(long, env = "PADDOCK_STATSD_PREFIX", value_name = "NAME", default_value = "paddock")]
+    #[arg(value_parser = metrics_prefix)]
+    statsd_prefix: String,
+    /// How often the gauges are sent
+    #[arg(long, env = "PADDOCK_STATSD_REPORTING_INTERVAL", value_name = "TIME", default_value = "10s")]
+    #[arg(value_parser = interval)]
+    statsd_reporting_interval: Duration,
+    /// How the log is written
+    #[arg(long, env = "PADDOCK_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// Threads that serve clients [default: one for each core]
+    #[arg(long, env = "PADDOCK_WORKER_THREADS", value_name = "COUNT", value_parser = threads)]
+    worker_threads: Option<u32>,
+    /// After SIGTERM or SIGINT, answers that have begun may take so long
+    #[arg(long, env = "PADDOCK_SHUTDOWN_GRACE", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    shutdown_grace: Duration,
+    /// How to start one llama.cpp; {port} is replaced by a free port
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FleetName {
+    /// Servers and agents are started by other hands
+    None,
+    /// Servers are processes on this machine
+    Process,
+}
+
+impl Flags {
+    /// Checks what only several flags together can get wrong.
+    pub(super) fn into_config(self) -> Result<BalancerConfig, CheckError> {
+        let fleet = self.fleet()?;
+        let has_fleet = match fleet {
+            FleetName::None => false,
+            FleetName::Process => true,
+        };
+        if self.min_instances > self.max_instances {
+            return Err(CheckError::MinAboveMax { min: self.min_instances, max: self.max_instances });
+        }
+        if self.min_instances > 0 && !has_fleet {
+            return Err(CheckError::MinWithoutFleet(self.min_instances));
+        }
+        let proxy_addr = resolved("--reverseproxy-addr", &self.reverseproxy_addr)?;
+        let management_addr = resolved("--management-addr", &self.management_addr)?;
+        if proxy_addr == management_addr && proxy_addr.port() != 0 {
+            return Err(CheckError::SameAddress(proxy_addr));
+        }
+        let management_token = token(self.management_token, self.management_token_file)?;
+        check_access(management_addr, management_token.is_some(), self.management_no_auth)?;
+        let cores = || available_parallelism().map_or(1, usize::from);
+        let api_key = self.llamacpp_api_key.clone().map(Secret::into_exposed);
+        Ok(BalancerConfig {
+            proxy_addr,
+            management_addr,
+            management_token,
+            agent_addr_allow: self.agent_addr_allow,
+            wants_dashboard: self.management_dashboard_enable,
+            fleet: match fleet {
+                FleetName::None => FleetConfig::None,
+                FleetName::Process => {
+                    FleetConfig::Process { command: self.command, api_key: self.llamacpp_api_key }
+                }
+            },
+            core: Config {
+                queue_max: self.max_buffered_requests as usize,
+                wait_max: self.buffered_request_timeout,
+                bypass_max: BYPASS_MAX,
+                seed: fastrand::u64(..),
+            },
+            pool: PoolConfig {
+                has_fleet,
+                instances_min: self.min_instances,
+                instances_max: self.max_instances,
+                slots_hint: self.slots_per_instance.unwrap_or(1),
+                idle_timeout: self.idle_timeout,
+                boot_timeout: self.boot_timeout,
+                life_min: LIFE_MIN,
+            },
+            proxy: ProxyConfig {
+                worker_threads: self.worker_threads.map_or_else(cores, |threads| threads as usize),
+                pool: POOL,
+                request_body_max: self.max_request_body,
+                buffered_bytes_max: self.max_buffered_bytes,
+                rewrites_host: self.rewrite_host_header,
+                serves_slots_endpoint: self.slots_endpoint_enable,
+                llamacpp_api_key: api_key,
+                shutdown_grace: self.shutdown_grace,
+            },
+            statsd: self.statsd_addr.map(|addr| StatsdConfig {
+                addr: addr.into_string(),
+                prefix: self.statsd_prefix,
+                interval: self.statsd_reporting_interval,
+            }),
+            shutdown_grace: self.shutdown_grace,
+            log_format: self.log_format,
+        })
+    }
+
+    fn fleet(&self) -> Result<FleetName, CheckError> {
+        match (self.fleet, &self.command[..]) {
+            (None | Some(FleetName::None), []) => Ok(FleetName::None),
+            (Some(FleetName::None), _) => Err(CheckError::CommandWithoutFleet),
+            (Some(FleetName::Process), []) => Err(CheckError::NoCommand),
+            (None | Some(FleetName::Process), command) if has_port(command) => Ok(FleetName::Process),
+            (None | Some(FleetName::Process), _) => Err(CheckError::NoPort),
+        }
+    }
+}
+
+fn check_access(management: SocketAddr, has_token: bool, is_open: bool) -> Result<(), CheckError> {
+    let is_local = management.ip().to_canonical().is_loopback();
+    match (has_token, is_open) {
+        (true, true) => Err(CheckError::TokenWithoutAuth),
+        (false, false) if !is_local => Err(CheckError::OpenManagement(management)),
+        (true | false, _) => Ok(()),
+    }
+}

@@ -1,0 +1,218 @@
+//! One line for each mistake: it names the flag, the value and the mend.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::Stop;
+use crate::config::{HostPort, Secret, ValueError, secret};
+
+/// The longest token file that is read: a token is a line, and `/dev/zero` has no end.
+const TOKEN_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// What several flags together got wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// All instances would fight for one port.
+    #[error("the command has no {{port}}: write it where llama-server takes its port, e.g. --port {{port}}")]
+    NoPort,
+    /// There is nothing to start.
+    #[error(
+        "--fleet: 'process' needs a command; write it at the end: -- llama-server -m model.gguf --port {{port}}"
+    )]
+    NoCommand,
+    /// The command would not be used.
+    #[error("--fleet: 'none' starts no servers, but a command is given; leave one of them out")]
+    CommandWithoutFleet,
+    /// The limits contradict each other.
+    #[error(
+        "--min-instances: '{min}' is more than --max-instances '{max}'; raise the one or lower the other"
+    )]
+    MinAboveMax {
+        /// The least.
+        min: u32,
+        /// The most.
+        max: u32,
+    },
+    /// Nothing could hold it.
+    #[error(
+        "--min-instances: '{0}' needs something that starts servers; give a command after --, or leave it out"
+    )]
+    MinWithoutFleet(u32),
+    /// Two listeners for one port.
+    #[error("--management-addr: '{0}' is --reverseproxy-addr too; give one of them another port")]
+    SameAddress(SocketAddr),
+    /// Whoever reaches it could register an agent, and be sent prompts.
+    #[error(
+        "--management-addr: '{0}' can be reached from other machines; give --management-token or \
+         --management-token-file, or --management-no-auth to let everybody register agents"
+    )]
+    OpenManagement(SocketAddr),
+    /// The token would not be asked for.
+    #[error("--management-no-auth: a token is given too; leave one of them out")]
+    TokenWithoutAuth,
+    /// Which of them?
+    #[error("--management-token: --management-token-file is given too; leave one of them out")]
+    TwoTokens,
+    /// The token's file cannot be read.
+    #[error(
+        "--management-token-file: '{path}' cannot be read ({error}); give a readable file that holds the token"
+    )]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The token's file holds no token.
+    #[error("--management-token-file: '{path}' is of no use: {error}")]
+    TokenInFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its contents.
+        error: ValueError,
+    },
+    /// The name is not known.
+    #[error(
+        "{flag}: '{address}' cannot be resolved ({error}); write an IP address and a port, such as 127.0.0.1:8080"
+    )]
+    Unresolved {
+        /// Which flag.
+        flag: &'static str,
+        /// As it was written.
+        address: HostPort,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+pub(super) fn resolved(flag: &'static str, address: &HostPort) -> Result<SocketAddr, CheckError> {
+    address.resolve().map_err(|error| CheckError::Unresolved { flag, address: address.clone(), error })
+}
+
+/// The token, from whichever of the two places holds it.
+pub(super) fn token(token: Option<Secret>, file: Option<PathBuf>) -> Result<Option<Secret>, CheckError> {
+    match (token, file) {
+        (Some(_), Some(_)) => Err(CheckError::TwoTokens),
+        (token, None) => Ok(token),
+        (None, Some(path)) => {
+            let text = match read_start(&path) {
+                Ok(text) => text,
+                Err(error) => return Err(CheckError::TokenFile { path, error }),
+            };
+            // Editors end files with a newline.
+            secret(text.trim()).map(Some).map_err(|error| CheckError::TokenInFile { path, error })
+        }
+    }
+}
+
+fn read_start(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    io::Read::read_to_string(&mut io::Read::take(file, TOKEN_FILE_BYTES_MAX), &mut text)?;
+    Ok(text)
+}
+
+/// What a failed parse means for the program. `file` is where values came from that parsed badly.
+pub(super) fn stop(error: clap::Error, arguments: &[OsString], file: Option<&Path>) -> Stop {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Stop::Help(error);
+    }
+    let line = line(&error, arguments);
+    let line = match file {
+        Some(path) => format!("{}: {line}", path.display()),
+        None => line,
+    };
+    // A value may hold a newline, and this is one line.
+    Stop::Wrong(line.replace(char::is_control, " "))
+}
+
+fn line(error: &clap::Error, arguments: &[OsString]) -> String {
+    let flag = || named(error, arguments);
+    let value = || text(error, ContextKind::InvalidValue);
+    let source = error.source().map(ToString::to_string);
+    match (error.kind(), source) {
+        (ErrorKind::ValueValidation, Some(why)) => format!("{}: {why}", flag()),
+        (ErrorKind::InvalidValue, _) if value().is_empty() => {
+            format!("{}: its value is missing; write one after it", flag())
+        }
+        (ErrorKind::InvalidValue, _) => {
+            let valid = text(error, ContextKind::ValidValue);
+            format!("{}: '{}' is none of its values; write one of {valid}", flag(), value())
+        }
+        (ErrorKind::UnknownArgument, _) => unknown(error),
+        (ErrorKind::InvalidSubcommand, _) => {
+            let word = text(error, ContextKind::InvalidSubcommand);
+            format!("'{word}' is not a command; write paddock balancer or paddock agent")
+        }
+        (ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
+            "a command is missing; write paddock balancer or paddock agent, or see paddock --help".to_owned()
+        }
+        (ErrorKind::MissingRequiredArgument, _) => {
+            let missing = text(error, ContextKind::InvalidArg);
+            format!("{}: it is missing; write {missing}", first_word(&missing))
+        }
+        (ErrorKind::ArgumentConflict, _)
+            if text(error, ContextKind::InvalidArg) == text(error, ContextKind::PriorArg) =>
+        {
+            format!("{}: it is given twice; leave one out", flag())
+        }
+        _ => {
+            let rendered = error.to_string();
+            let first = rendered.lines().next().unwrap_or_default();
+            let what = first.strip_prefix("error: ").unwrap_or(first);
+            format!("{what}; see paddock --help")
+        }
+    }
+}
+
+fn unknown(error: &clap::Error) -> String {
+    let argument = text(error, ContextKind::InvalidArg);
+    let suggested = text(error, ContextKind::SuggestedArg);
+    if !argument.starts_with('-') {
+        return format!("'{argument}' is not expected here; a command to start goes to the end, after --");
+    }
+    if suggested.is_empty() {
+        format!("{argument}: there is no such flag; see --help for those that there are")
+    } else {
+        format!("{argument}: there is no such flag; did you mean {}?", first_word(&suggested))
+    }
+}
+
+/// The flag that has the wrong value, or the variable that set it.
+fn named(error: &clap::Error, arguments: &[OsString]) -> String {
+    let argument = text(error, ContextKind::InvalidArg);
+    let flag = first_word(&argument);
+    let is_given = |argument: &OsString| {
+        let argument = argument.to_string_lossy();
+        argument.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    match flag.strip_prefix("--") {
+        Some(name) if !arguments.iter().take_while(|argument| *argument != "--").any(is_given) => {
+            variable(name)
+        }
+        Some(_) | None => flag.to_owned(),
+    }
+}
+
+/// The environment form of a flag.
+pub(super) fn variable(flag: &str) -> String {
+    format!("PADDOCK_{}", flag.replace('-', "_").to_uppercase())
+}
+
+/// The flag in `--flag <VALUE>`.
+fn first_word(argument: &str) -> &str {
+    argument.split([' ', '=']).next().unwrap_or(argument)
+}
+
+fn text(error: &clap::Error, kind: ContextKind) -> String {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(", "),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,265 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{FleetConfig, LogFormat};
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn balancer(line: &str) -> BalancerConfig {
+    match read(words(line)) {
+        Ok(Invocation::Balancer(config)) => config,
+        Ok(_) => panic!("not a balancer: {line}"),
+        Err(error) => panic!("{line}: {error}"),
+    }
+}
+
+fn agent(line: &str) -> AgentConfig {
+    match read(words(line)) {
+        Ok(Invocation::Agent(config)) => config,
+        Ok(_) => panic!("not an agent: {line}"),
+        Err(error) => panic!("{line}: {error}"),
+    }
+}
+
+fn wrong(line: &str) -> String {
+    match read(words(line)) {
+        Err(Stop::Wrong(error)) => {
+            assert_eq!(error.lines().count(), 1, "{error}");
+            error
+        }
+        Err(Stop::Help(_)) => panic!("help: {line}"),
+        Ok(_) => panic!("accepted: {line}"),
+    }
+}
+
+/// A file that is gone when it is dropped.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("paddock-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn the_definition_is_sound_and_every_flag_has_its_environment_form() {
+    let mut command = Cli::command();
+    command.build();
+    command.clone().debug_assert();
+    let mut flags = 0;
+    for name in ["balancer", "agent"] {
+        let subcommand = command.find_subcommand(name).unwrap();
+        for argument in subcommand.get_arguments() {
+            let Some(long) = argument.get_long().filter(|long| *long != "help") else { continue };
+            let variable = complaint::variable(long);
+            assert_eq!(argument.get_env().and_then(|env| env.to_str()), Some(variable.as_str()), "{name}");
+            flags += 1;
+        }
+    }
+    assert_eq!(flags, 27 + 10);
+}
+
+#[test]
+fn defaults() {
+    let config = balancer("paddock balancer");
+    assert_eq!(config.proxy_addr.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.management_addr.to_string(), "127.0.0.1:8085");
+    assert!(config.management_token.is_none() && config.statsd.is_none() && !config.wants_dashboard);
+    assert!(matches!(config.fleet, FleetConfig::None) && !config.pool.has_fleet);
+    assert_eq!((config.pool.instances_min, config.pool.instances_max, config.pool.slots_hint), (0, 1, 1));
+    assert_eq!(config.pool.idle_timeout, Duration::from_secs(300));
+    assert_eq!(config.pool.boot_timeout, Duration::from_secs(600));
+    assert_eq!((config.core.queue_max, config.core.wait_max), (1000, Duration::from_secs(600)));
+    assert_eq!((config.proxy.request_body_max, config.proxy.buffered_bytes_max), (32 << 20, 256 << 20));
+    assert!(config.proxy.worker_threads >= 1);
+    assert_eq!(config.shutdown_grace, Duration::from_secs(300));
+    assert_eq!(config.log_format, LogFormat::Text);
+}
+
+#[test]
+fn every_flag_of_the_balancer_arrives() {
+    let config = balancer(
+        "paddock balancer --reverseproxy-addr [::1]:1 --management-addr 0.0.0.0:2 --management-token sesame \
+         --agent-addr-allow 10.0.0.0/8 --agent-addr-allow 192.168.0.1 --fleet process --max-instances 4 \
+         --min-instances 2 --slots-per-instance 8 --idle-timeout 90s --boot-timeout 2m --max-buffered-requests 7 \
+         --max-buffered-bytes 1MiB --max-request-body 1KiB --buffered-request-timeout 1.5 --llamacpp-api-key key \
+         --rewrite-host-header --slots-endpoint-enable --statsd-addr localhost:8125 --statsd-prefix p \
+         --statsd-reporting-interval 1s --log-format json --worker-threads 3 --shutdown-grace 10s \
+         -- llama-server --port {port} --name -m",
+    );
+    assert_eq!(config.proxy_addr.to_string(), "[::1]:1");
+    assert_eq!(config.management_token.unwrap().into_exposed(), "sesame");
+    let allowed: Vec<_> = config.agent_addr_allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["10.0.0.0/8", "192.168.0.1/32"]);
+    let FleetConfig::Process { command, api_key } = config.fleet else { panic!("no processes") };
+    assert_eq!(command, words("llama-server --port {port} --name -m"));
+    assert_eq!(api_key.unwrap().into_exposed(), "key");
+    assert_eq!((config.pool.instances_min, config.pool.instances_max, config.pool.slots_hint), (2, 4, 8));
+    assert!(config.pool.has_fleet);
+    assert_eq!(config.pool.idle_timeout, Duration::from_secs(90));
+    assert_eq!(config.pool.boot_timeout, Duration::from_secs(120));
+    assert_eq!((config.core.queue_max, config.core.wait_max), (7, Duration::from_millis(1500)));
+    assert_eq!((config.proxy.request_body_max, config.proxy.buffered_bytes_max), (1 << 10, 1 << 20));
+    assert!(config.proxy.rewrites_host && config.proxy.serves_slots_endpoint);
+    assert_eq!((config.proxy.llamacpp_api_key.as_deref(), config.proxy.worker_threads), (Some("key"), 3));
+    let statsd = config.statsd.unwrap();
+    assert_eq!((statsd.addr.as_str(), statsd.prefix.as_str()), ("localhost:8125", "p"));
+    assert_eq!(statsd.interval, Duration::from_secs(1));
+    assert_eq!((config.shutdown_grace, config.log_format), (Duration::from_secs(10), LogFormat::Json));
+}
+
+#[test]
+fn every_flag_of_the_agent_arrives() {
+    let config = agent(
+        "paddock agent --local-llamacpp-addr 127.0.0.1:9 --external-llamacpp-addr my-host:10 --llamacpp-api-key key \
+         --management-addr a:1 --management-addr b:2 --management-token sesame --monitoring-interval 500ms --name left \
+         --instance-id i-1 --log-format json",
+    );
+    let AgentConfig { agent: crate::agent::AgentConfig { watch, management, management_token }, log_format } =
+        config;
+    assert_eq!((watch.server.as_str(), watch.external.as_str()), ("127.0.0.1:9", "my-host:10"));
+    assert_eq!((watch.api_key.as_deref(), watch.interval), (Some("key"), Duration::from_millis(500)));
+    assert_eq!((watch.name.as_deref(), watch.instance_id.as_deref()), (Some("left"), Some("i-1")));
+    assert_eq!((management, management_token.as_deref()), (words("a:1 b:2"), Some("sesame")));
+    assert_eq!(log_format, LogFormat::Json);
+}
+
+#[test]
+fn command_lines_of_paddler_work() {
+    let config = balancer(
+        "paddler balancer --management-addr 127.0.0.1:8095 --reverseproxy-addr 127.0.0.1:8096 --rewrite-host-header \
+         --slots-endpoint-enable --statsd-addr 127.0.0.1:8125 --statsd-prefix paddler --statsd-reporting-interval 10 \
+         --management-dashboard-enable --max-buffered-requests 30 --buffered-request-timeout 10",
+    );
+    assert_eq!(config.core.wait_max, Duration::from_secs(10));
+    assert_eq!(config.statsd.unwrap().interval, Duration::from_secs(10));
+    assert!(config.wants_dashboard);
+
+    for key in ["--llamacpp-api-key", "--local-llamacpp-api-key"] {
+        let config = agent(&format!(
+            "paddler agent --external-llamacpp-addr 10.0.0.7:8088 --local-llamacpp-addr localhost:8088 {key} k \
+             --management-addr 10.0.0.1:8095 --monitoring-interval 10 --name left"
+        ));
+        assert_eq!(config.agent.watch.api_key.as_deref(), Some("k"));
+        assert_eq!(config.agent.watch.interval, Duration::from_secs(10));
+    }
+    let config = agent("paddler agent --local-llamacpp-addr localhost:8088 --management-addr 10.0.0.1:8095");
+    assert_eq!(config.agent.watch.external, "localhost:8088");
+}
+
+#[test]
+fn the_fleet_follows_from_the_command() {
+    assert!(matches!(balancer("paddock balancer --fleet none").fleet, FleetConfig::None));
+    assert!(matches!(balancer("paddock balancer -- s {port}").fleet, FleetConfig::Process { .. }));
+    assert!(wrong("paddock balancer -- llama-server").starts_with("the command has no {port}: "));
+    assert!(wrong("paddock balancer --fleet process").starts_with("--fleet: 'process' needs a command"));
+    assert!(wrong("paddock balancer --fleet none -- s {port}").starts_with("--fleet: 'none' starts no"));
+    assert!(wrong("paddock balancer --min-instances 1").starts_with("--min-instances: '1' needs"));
+}
+
+#[test]
+fn management_is_open_to_this_machine_alone() {
+    for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1"] {
+        balancer(&format!("paddock balancer --management-addr {address}"));
+    }
+    for address in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[::ffff:10.0.0.1]:1"] {
+        let line = format!("paddock balancer --management-addr {address}");
+        assert!(wrong(&line).contains("--management-token"), "{address}");
+        balancer(&format!("{line} --management-no-auth"));
+        balancer(&format!("{line} --management-token sesame"));
+        assert!(wrong(&format!("{line} --management-token t --management-no-auth")).contains("leave one"));
+    }
+}
+
+#[test]
+fn a_token_may_lie_in_a_file() {
+    let file = File::new("token", "sesame\n");
+    let path = file.path();
+    let config = balancer(&format!("paddock balancer --management-token-file {path}"));
+    assert_eq!(config.management_token.unwrap().into_exposed(), "sesame");
+    let line = "paddock agent --local-llamacpp-addr a:1 --management-addr b:1 --management-token-file";
+    assert_eq!(agent(&format!("{line} {path}")).agent.management_token.as_deref(), Some("sesame"));
+    let both = wrong(&format!("paddock balancer --management-token t --management-token-file {path}"));
+    assert!(both.contains("--management-token-file is given too"), "{both}");
+    for (text, says) in [("", "it is empty"), (" \n", "it is empty"), ("two words", "it holds a space")] {
+        let file = File::new("bad-token", text);
+        let error = wrong(&format!("paddock balancer --management-token-file {}", file.path()));
+        assert!(error.contains(says) && error.contains(file.path()), "{error}");
+        assert!(text.len() < 5 || !error.contains(text), "{error}");
+    }
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let file = File::new(
+        "wins.toml",
+        r#"
+        idle-timeout = "7m"
+        boot-timeout = 30
+        buffered-request-timeout = 0.5
+        max-instances = 3
+        rewrite-host-header = true
+        slots-endpoint-enable = false
+        agent-addr-allow = ["10.0.0.0/8", "10.1.1.1"]
+        statsd-addr = "localhost:8125"
+        command = ["llama-server", "--port", "{port}"]
+        "#,
+    );
+    let path = file.path();
+    let config = balancer(&format!("paddock balancer --config {path}"));
+    assert_eq!(config.pool.idle_timeout, Duration::from_secs(420));
+    assert_eq!(config.pool.boot_timeout, Duration::from_secs(30));
+    assert_eq!(config.core.wait_max, Duration::from_millis(500));
+    assert_eq!((config.pool.instances_max, config.agent_addr_allow.len()), (3, 2));
+    assert!(config.proxy.rewrites_host && !config.proxy.serves_slots_endpoint && config.statsd.is_some());
+    let FleetConfig::Process { command, .. } = config.fleet else { panic!("no processes") };
+    assert_eq!(command, ["llama-server", "--port", "{port}"]);
+
+    let config = balancer(&format!(
+        "paddock balancer --idle-timeout 1m --config={path} --max-instances=5 --agent-addr-allow ::1 \
+         --slots-endpoint-enable -- other {{port}}"
+    ));
+    assert_eq!(config.pool.idle_timeout, Duration::from_secs(60));
+    assert_eq!((config.pool.instances_max, config.agent_addr_allow.len()), (5, 1));
+    assert!(config.proxy.serves_slots_endpoint);
+    let FleetConfig::Process { command, .. } = config.fleet else { panic!("no processes") };
+    assert_eq!(command, ["other", "{port}"]);
+}
+
+#[test]
+fn a_bad_file_is_named_with_what_is_bad() {
+    for (text, says) in [
+        ("idle-timout = \"5m\"", "unknown key 'idle-timout'"),
+        ("config = \"other.toml\"", "unknown key 'config'"),
+        ("help = true", "unknown key 'help'"),
+        ("\nidle-timeout 5", "is not TOML: line 2: "),
+        ("[balancer]\nidle-timeout = 5", "unknown key 'balancer'"),
+        ("idle-timeout = true", "a value for 'idle-timeout' that is boolean; write a string or a number"),
+        ("rewrite-host-header = \"yes\"", "'rewrite-host-header' that is string; write true or false"),
+        ("agent-addr-allow = [1.5, true]", "write strings in the list"),
+        ("command = \"llama-server {port}\"", "write a list of strings"),
+        ("idle-timeout = \"5x\"", "bad.toml: --idle-timeout: '5x' is not a duration; write 10s"),
+        ("max-instances = 0", "bad.toml: --max-instances: '0' is not a whole number from 1"),
+    ] {
+        let file = File::new("bad.toml", text);
+        let error = wrong(&format!("paddock balancer --config {}", file.path()));
+        assert!(error.contains(says) && error.contains(file.path()), "{text}: {error}");
+    }
+    let error = wrong("paddock balancer --config /no/such.toml");
+    assert!(error.starts_with("--config: '/no/such.toml' cannot be read (No such file"), "{error}");
+}

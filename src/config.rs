@@ -1,0 +1,81 @@
+//! What the program runs on: plain values that were checked. The command line is read in [`crate::cli`].
+
+mod address;
+mod secret;
+mod value;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::core::{self, PoolConfig, PoolId};
+use crate::metrics::statsd::StatsdConfig;
+use crate::proxy::ProxyConfig;
+
+pub use address::{HostPort, listening, network, peer};
+pub use secret::{Secret, secret};
+pub use value::{
+    ValueError, count, count_above_zero, duration, interval, metrics_prefix, size, switch, threads,
+};
+
+/// The one pool that there is.
+pub const POOL: PoolId = PoolId(0);
+
+/// What `paddock balancer` runs on.
+pub struct BalancerConfig {
+    /// Where clients come in.
+    pub proxy_addr: SocketAddr,
+    /// Where agents and operators come in.
+    pub management_addr: SocketAddr,
+    /// What they present as Bearer token; none lets everybody in.
+    pub management_token: Option<Secret>,
+    /// Networks that agents may name beside their own address.
+    pub agent_addr_allow: Vec<IpNet>,
+    /// Whether the dashboard of Paddler 1.x was asked for, which this version does not have.
+    pub wants_dashboard: bool,
+    /// Where instances come from.
+    pub fleet: FleetConfig,
+    /// The limits of the core.
+    pub core: core::Config,
+    /// The limits of [`POOL`].
+    pub pool: PoolConfig,
+    /// The data path.
+    pub proxy: ProxyConfig,
+    /// Where the gauges are sent.
+    pub statsd: Option<StatsdConfig>,
+    /// How long answers that have begun may take after the order to end.
+    pub shutdown_grace: Duration,
+    /// How the log is written.
+    pub log_format: LogFormat,
+}
+
+/// Where instances come from.
+pub enum FleetConfig {
+    /// From other hands: agents register by themselves.
+    None,
+    /// Processes on this machine.
+    Process {
+        /// How to start one llama.cpp; `{port}` stands for its port.
+        command: Vec<String>,
+        /// The key that it wants.
+        api_key: Option<Secret>,
+    },
+}
+
+/// What `paddock agent` runs on.
+pub struct AgentConfig {
+    /// The agent itself.
+    pub agent: crate::agent::AgentConfig,
+    /// How the log is written.
+    pub log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object in a line.
+    Json,
+}

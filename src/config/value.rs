@@ -1,0 +1,268 @@
+//! Durations, sizes and counts, as people write them.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The longest duration. Timers never overflow below it, and a `5M`, which would mean months, is caught.
+const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The greatest count of anything: more is a mistake.
+const COUNT_MAX: u32 = 1_000_000;
+
+/// The most threads that serve clients.
+const THREADS_MAX: u32 = 1024;
+
+/// Why a value cannot be used, and what to write in its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// It has no unit that is known, or no number.
+    #[error("'{0}' is not a duration; write 10s, 500ms, 5m or a number of seconds")]
+    NotADuration(String),
+    /// It is beyond what a timer takes.
+    #[error("'{0}' is too long; write 30d or less")]
+    TooLong(String),
+    /// It is zero where something is done again and again.
+    #[error("'{0}' is too short; write a time above zero, such as 10s")]
+    NoTime(String),
+    /// It has no unit that is known, or no number.
+    #[error("'{0}' is not a size; write 64MiB, 10MB, 512KiB or a number of bytes")]
+    NotASize(String),
+    /// Nothing would fit in.
+    #[error("'{0}' leaves room for nothing; write a size above zero, such as 64MiB")]
+    NoRoom(String),
+    /// It is no number, or out of its range.
+    #[error("'{text}' is not a whole number from {min} to {max}; write one, such as {min}")]
+    NotACount {
+        /// As it was written.
+        text: String,
+        /// The least.
+        min: u32,
+        /// The greatest.
+        max: u32,
+    },
+    /// It is no answer to a question of yes or no.
+    #[error("'{0}' is neither true nor false; write one of these")]
+    NotASwitch(String),
+    /// It is not of the form `host:port`.
+    #[error("'{0}' is not an address; write host:port, such as 127.0.0.1:8080, [::1]:8080 or localhost:8080")]
+    NotAnAddress(String),
+    /// Nobody can be reached at port 0.
+    #[error("'{0}' has port 0, where nothing listens; write the real port")]
+    NoPort(String),
+    /// It is neither a network nor an address.
+    #[error("'{0}' is not a network; write an address or a CIDR, such as 10.0.0.7 or 10.0.0.0/16")]
+    NotANetwork(String),
+    /// A secret of no characters protects nothing.
+    #[error("it is empty; write the secret, or leave this out")]
+    EmptySecret,
+    /// It could not be sent in a header. The value is a secret: it is not repeated here.
+    #[error("it holds a space or a character beyond ASCII; write letters, digits and punctuation only")]
+    UnsendableSecret,
+    /// It would break the names of metrics.
+    #[error("'{0}' is not a prefix for metrics; write a name without blanks, ':', '|', '@' and '#'")]
+    NotAPrefix(String),
+}
+
+/// A duration: `10s`, `500ms`, `1h30m`, or a number of seconds, which may have a fraction.
+///
+/// # Errors
+/// If it is none, or longer than 30 days.
+pub fn duration(text: &str) -> Result<Duration, ValueError> {
+    let is_bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let duration = if is_bare {
+        let seconds = text.parse::<f64>().map_err(|_| ValueError::NotADuration(text.to_owned()))?;
+        Duration::try_from_secs_f64(seconds).map_err(|_| ValueError::TooLong(text.to_owned()))?
+    } else {
+        humantime::parse_duration(text).map_err(|error| {
+            let wrong = match matches!(error, humantime::DurationError::NumberOverflow) {
+                true => ValueError::TooLong,
+                false => ValueError::NotADuration,
+            };
+            wrong(text.to_owned())
+        })?
+    };
+    if duration > DURATION_MAX { Err(ValueError::TooLong(text.to_owned())) } else { Ok(duration) }
+}
+
+/// A duration above zero: the pause of something that is done again and again.
+///
+/// # Errors
+/// As [`duration`], and if it is zero.
+pub fn interval(text: &str) -> Result<Duration, ValueError> {
+    let duration = duration(text)?;
+    if duration.is_zero() { Err(ValueError::NoTime(text.to_owned())) } else { Ok(duration) }
+}
+
+/// A size above zero, in bytes: `64MiB` (powers of 1024), `10MB` (powers of 1000), or a number of bytes.
+///
+/// # Errors
+/// If it is none, zero, or more than this machine can address.
+pub fn size(text: &str) -> Result<usize, ValueError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit: usize = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return Err(ValueError::NotASize(text.to_owned())),
+    };
+    let size = number.parse().ok().and_then(|number: usize| number.checked_mul(unit));
+    match size {
+        Some(0) => Err(ValueError::NoRoom(text.to_owned())),
+        Some(size) => Ok(size),
+        None => Err(ValueError::NotASize(text.to_owned())),
+    }
+}
+
+/// A count that may be zero.
+///
+/// # Errors
+/// If it is no whole number, or more than a million.
+pub fn count(text: &str) -> Result<u32, ValueError> {
+    number(text, 0..=COUNT_MAX)
+}
+
+/// A count of at least one.
+///
+/// # Errors
+/// As [`count`], and if it is zero.
+pub fn count_above_zero(text: &str) -> Result<u32, ValueError> {
+    number(text, 1..=COUNT_MAX)
+}
+
+/// A number of threads.
+///
+/// # Errors
+/// If it is no whole number, zero, or more than any machine has use for.
+pub fn threads(text: &str) -> Result<u32, ValueError> {
+    number(text, 1..=THREADS_MAX)
+}
+
+/// Whether something is on: `true` or `false`; `1`, `yes`, `on` and their opposites, as variables often have them.
+///
+/// # Errors
+/// If it is none of these.
+pub fn switch(text: &str) -> Result<bool, ValueError> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(ValueError::NotASwitch(text.to_owned())),
+    }
+}
+
+/// What the names of metrics begin with.
+///
+/// # Errors
+/// If it is empty, or holds a character that has a meaning of its own in StatsD's lines.
+pub fn metrics_prefix(text: &str) -> Result<String, ValueError> {
+    let has_meaning = |c: char| ":|@#".contains(c) || c.is_whitespace() || c.is_control();
+    if text.is_empty() || text.contains(has_meaning) {
+        Err(ValueError::NotAPrefix(text.escape_debug().to_string()))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+fn number(text: &str, range: RangeInclusive<u32>) -> Result<u32, ValueError> {
+    text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| ValueError::NotACount {
+        text: text.to_owned(),
+        min: *range.start(),
+        max: *range.end(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_or_are_seconds() {
+        for (text, milliseconds) in [
+            ("10s", 10_000),
+            ("500ms", 500),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("10", 10_000),
+            ("0", 0),
+            ("0.25", 250),
+            ("1.5", 1500),
+            ("30d", 2_592_000_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in ["", "5x", "-1", "-1s", "x", "1.2.3", ".", "1e3", "inf", "NaN", "10 s x", "5s5", "ten"] {
+            assert_eq!(duration(text), Err(ValueError::NotADuration(text.to_owned())), "{text}");
+        }
+        for text in ["31d", "2592001", "5M", "99999999999999999999999", "99999999999999999999s"] {
+            assert_eq!(duration(text), Err(ValueError::TooLong(text.to_owned())), "{text}");
+        }
+        assert_eq!(interval("0s"), Err(ValueError::NoTime("0s".to_owned())));
+        assert_eq!(interval("1ms"), Ok(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn sizes_have_units_or_are_bytes() {
+        for (text, bytes) in [
+            ("64MiB", 64 << 20),
+            ("10MB", 10_000_000),
+            ("512KiB", 512 << 10),
+            ("1GiB", 1 << 30),
+            ("2gb", 2_000_000_000),
+            ("3 kB", 3000),
+            ("7B", 7),
+            ("1", 1),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "MiB",
+            "1.5MiB",
+            "-1",
+            "64M",
+            "1TiB",
+            "1MiBx",
+            "99999999999999999999",
+            "18446744073709551615KiB",
+        ] {
+            assert_eq!(size(text), Err(ValueError::NotASize(text.to_owned())), "{text}");
+        }
+        assert_eq!(size("0MiB"), Err(ValueError::NoRoom("0MiB".to_owned())));
+    }
+
+    #[test]
+    fn counts_are_whole_and_within_their_range() {
+        assert_eq!((count("0"), count_above_zero("1"), threads("1024")), (Ok(0), Ok(1), Ok(1024)));
+        for text in ["", "-1", "1.5", "x", "1000001", "99999999999"] {
+            assert!(count(text).is_err(), "{text}");
+        }
+        let error = count_above_zero("0").unwrap_err().to_string();
+        assert_eq!(error, "'0' is not a whole number from 1 to 1000000; write one, such as 1");
+        assert!(threads("1025").is_err());
+    }
+
+    #[test]
+    fn switches_are_on_or_off() {
+        assert_eq!(["true", "1", "Yes", "ON"].map(switch), [const { Ok(true) }; 4]);
+        assert_eq!(["false", "0", "no", "off"].map(switch), [const { Ok(false) }; 4]);
+        for text in ["", "perhaps", "2", "y"] {
+            assert_eq!(switch(text), Err(ValueError::NotASwitch(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn prefixes_are_plain() {
+        assert_eq!(metrics_prefix("my.paddock-1").as_deref(), Ok("my.paddock-1"));
+        for text in ["", "a b", "a:b", "a|b", "a\nb"] {
+            assert!(metrics_prefix(text).is_err(), "{text}");
+        }
+    }
+}
