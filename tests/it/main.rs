@@ -7,6 +7,7 @@ mod support;
 
 mod cli;
 mod crowd;
+mod documents;
 mod fleet;
 mod h2;
 mod proxy;
