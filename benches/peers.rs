@@ -36,8 +36,6 @@ fn main() {
     let script = wrk::write_script(&folder);
 
     let mut figures: BTreeMap<&'static str, Vec<(f64, f64)>> = BTreeMap::new();
-    let direct = (0..ROUNDS).map(|_| (wrk::run(addresses[0], &script).per_second, 0.0)).collect();
-    figures.insert("direct", direct);
     let mut running: Vec<Running> = [Kind::Paddock, Kind::Haproxy, Kind::Nginx]
         .into_iter()
         .filter_map(|kind| Running::start(kind, addresses, &folder))
@@ -47,7 +45,7 @@ fn main() {
             let before = proxy.cpu_seconds();
             let load = wrk::run(proxy.addr(), &script);
             let micros = (proxy.cpu_seconds() - before) * 1e6 / load.requests;
-            assert_eq!(load.failed, 0.0, "{} failed requests", proxy.name());
+            assert!(load.requests > 0.0 && load.failed == 0.0, "{} failed requests", proxy.name());
             figures.entry(proxy.name()).or_default().push((load.per_second, micros));
         }
     }

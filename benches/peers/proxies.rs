@@ -120,8 +120,9 @@ fn report_for_ever(management: SocketAddr, server: SocketAddr) {
         r#"{{"agent_name":null,"error":null,"external_llamacpp_addr":"{server}","idle_slots_count":{SLOTS},"is_authorized":true,"is_slots_endpoint_enabled":true,"processing_slots_count":0,"slots":[]}}"#
     );
     let mut stream = TcpStream::connect(management).unwrap();
-    let head =
-        format!("POST /status_update/{server} HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let head = format!(
+        "POST /status_update/{server} HTTP/1.1\r\nHost: {management}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     while stream.write_all(format!("{:x}\r\n{report}\r\n", report.len()).as_bytes()).is_ok() {
         std::thread::sleep(Duration::from_secs(1));

@@ -43,7 +43,9 @@ fn every_command_line_is_understood() {
                     assert!(makefile.contains(&format!("\n{target}:")), "{document}: {command}");
                 }
                 ["cargo", "build" | "check" | "bench" | "test", ..] | ["cargo", "nextest", "run", ..] => {}
-                ["curl", url, ..] => assert!(url.starts_with("http://127.0.0.1:808"), "{document}: {command}"),
+                ["curl", url, ..] => {
+                    assert!(url.starts_with("http://127.0.0.1:808"), "{document}: {command}")
+                }
                 _ => panic!("{document}: is this a command line? {command}"),
             }
         }
@@ -53,7 +55,8 @@ fn every_command_line_is_understood() {
 
 /// `NAME=value` in front of a command.
 fn is_setting(word: &str) -> bool {
-    word.split_once('=').is_some_and(|(name, _)| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
+    word.split_once('=')
+        .is_some_and(|(name, _)| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
 }
 
 /// The program's own parser takes it; a token file is there, as the reader would have made it.
