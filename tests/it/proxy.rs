@@ -106,49 +106,6 @@ async fn a_stream_passes_as_it_comes() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_body_frees_its_slot() {
-    let (gateway, _fake) = one_server(1).await;
-    for _ in 0..3 {
-        let answer = post_json(gateway.addr(), CHAT, &chat(json!({"empty": true}))).await;
-        assert_eq!((answer.status, answer.body.len()), (200, 0));
-    }
-    until_at_rest(&gateway).await;
-}
-
-#[tokio::test]
-async fn every_path_that_takes_a_slot_is_counted() {
-    let (gateway, fake) = one_server(1).await;
-    let paths = [
-        "/completion",
-        "/completions",
-        "/v1/completions",
-        "/chat/completions",
-        CHAT,
-        "/v1/messages",
-        "/embedding",
-        "/v1/embeddings",
-        "/infill",
-        "/v1/rerank",
-    ];
-    let mut clients = Vec::new();
-    for path in paths {
-        let mut client = RawClient::connect(gateway.addr()).await;
-        client
-            .post(path, &json!({"prompt": "a", "input": "a", "content": "a", "fake": {"delay_ms": 20}}))
-            .await;
-        clients.push(client);
-    }
-    for mut client in clients {
-        // A path that the fake does not serve is answered 404, under a lease like the others.
-        let status = client.answer().await.status;
-        assert!(status == 200 || status == 404, "{status}");
-    }
-    let stats = fake.stats();
-    assert_eq!((stats.overcommit, stats.concurrent_max), (0, 1));
-    until_at_rest(&gateway).await;
-}
-
-#[tokio::test]
 async fn a_request_for_several_slots_takes_as_many() {
     let (gateway, fake) = one_server(4).await;
     let mut wide = RawClient::connect(gateway.addr()).await;
@@ -163,43 +120,6 @@ async fn a_request_for_several_slots_takes_as_many() {
     assert_eq!(second.answer().await.status, 200);
     assert_eq!(fake.stats().overcommit, 0);
     until_at_rest(&gateway).await;
-}
-
-#[tokio::test]
-async fn what_needs_no_slot_passes_when_all_are_taken() {
-    let (gateway, fake) = one_server(1).await;
-    let mut busy = RawClient::connect(gateway.addr()).await;
-    busy.post(CHAT, &chat(json!({"hold": "on"}))).await;
-    until_busy(&fake, 1).await;
-    assert_eq!(get(gateway.addr(), "/health").await.json()["status"], "ok");
-    assert_eq!(get(gateway.addr(), "/v1/models").await.status, 200);
-    assert_eq!(post_json(gateway.addr(), "/tokenize", &json!({"content": "a"})).await.status, 200);
-    assert_eq!(gateway.gate.in_flight(), (1, 0));
-    fake.release("on");
-    assert_eq!(busy.answer().await.status, 200);
-}
-
-#[tokio::test]
-async fn waiters_are_served_in_their_order() {
-    let (gateway, fake) = one_server(1).await;
-    let mut first = RawClient::connect(gateway.addr()).await;
-    first.post("/completion", &json!({"prompt": "first", "fake": {"hold": "first"}})).await;
-    until_busy(&fake, 1).await;
-    let mut waiting = Vec::new();
-    for number in 0..5 {
-        let mut client = RawClient::connect(gateway.addr()).await;
-        client.post(&format!("/completion?number={number}"), &json!({"prompt": "x"})).await;
-        until_waiting(&gateway, number + 1).await;
-        waiting.push(client);
-    }
-    fake.release("first");
-    first.answer().await;
-    for client in &mut waiting {
-        assert_eq!(client.answer().await.status, 200);
-    }
-    let order: Vec<String> = fake.seen().iter().skip(1).map(|seen| seen.target.clone()).collect();
-    let expected: Vec<String> = (0..5).map(|number| format!("/completion?number={number}")).collect();
-    assert_eq!(order, expected);
 }
 
 #[tokio::test]
@@ -229,15 +149,6 @@ async fn llama_cpps_idle_close_is_not_an_error() {
             .await;
     }
     until_at_rest(&gateway).await;
-}
-
-#[tokio::test]
-async fn idle_connections_do_not_pile_up() {
-    let (gateway, fake) = one_server(8).await;
-    let answers = (0..32).map(|_| async { post_json(gateway.addr(), CHAT, &chat(json!({}))).await.status });
-    assert!(futures_util::future::join_all(answers).await.iter().all(|&status| status == 200));
-    assert!(fake.stats().connections_open > 0, "some are kept for a moment");
-    eventually("none is left", SOON, async || (fake.stats().connections_open == 0).then_some(())).await;
 }
 
 #[tokio::test]

@@ -93,7 +93,19 @@ impl Gateway {
     }
 
     pub fn report(&self, by: Registration, name: &str, server: SocketAddr, slots: u32, busy: u32) {
-        report(&self.gate, by, &Arc::from(name), server, slots, busy);
+        report(&self.gate, by, &Arc::from(name), server, (slots, busy), HEARTBEAT);
+    }
+
+    /// One report of an idle server that promises the next one within `heartbeat`.
+    pub fn report_every(
+        &self,
+        heartbeat: Duration,
+        by: Registration,
+        name: &str,
+        server: SocketAddr,
+        slots: u32,
+    ) {
+        report(&self.gate, by, &Arc::from(name), server, (slots, 0), heartbeat);
     }
 
     /// Registers a fake server, and reports its true state again and again.
@@ -103,7 +115,7 @@ impl Gateway {
         self.tasks.push(tokio::spawn(async move {
             loop {
                 let busy = u32::try_from(fake.stats().busy).unwrap().min(slots);
-                report(&gate, by, &name, fake.addr(), slots, busy);
+                report(&gate, by, &name, fake.addr(), (slots, busy), HEARTBEAT);
                 tokio::time::sleep(interval).await;
             }
         }));
@@ -128,7 +140,14 @@ impl Drop for Gateway {
     }
 }
 
-fn report(gate: &Gate, by: Registration, name: &Arc<str>, server: SocketAddr, slots: u32, busy: u32) {
+fn report(
+    gate: &Gate,
+    by: Registration,
+    name: &Arc<str>,
+    server: SocketAddr,
+    (slots, busy): (u32, u32),
+    heartbeat: Duration,
+) {
     let report = AgentReport {
         pool: POOL,
         name: None,
@@ -138,7 +157,7 @@ fn report(gate: &Gate, by: Registration, name: &Arc<str>, server: SocketAddr, sl
         slots_total: slots,
         slots_busy: busy,
         sample_age: Some(Duration::ZERO),
-        heartbeat: Some(HEARTBEAT),
+        heartbeat: Some(heartbeat),
         is_authorized: Some(true),
         is_slots_endpoint_enabled: Some(true),
         error: None,
