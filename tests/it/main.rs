@@ -10,6 +10,7 @@ mod crowd;
 mod documents;
 mod fleet;
 mod h2;
+mod no_capacity;
 mod paddler_compat;
 mod proxy;
 mod real_llama;

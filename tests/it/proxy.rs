@@ -123,6 +123,23 @@ async fn a_request_for_several_slots_takes_as_many() {
 }
 
 #[tokio::test]
+async fn a_large_body_is_looked_through_as_well() {
+    let (gateway, fake) = one_server(4).await;
+    let mut wide = RawClient::connect(gateway.addr()).await;
+    let filler = "x".repeat(500_000);
+    wide.post(
+        CHAT,
+        &json!({"messages": [{"role": "user", "content": filler}], "n": 3, "fake": {"hold": "on"}}),
+    )
+    .await;
+    until_busy(&fake, 3).await;
+    assert_eq!(gateway.gate.snapshot().0.pools[0].slots_idle, 1);
+    fake.release("on");
+    assert_eq!(wide.answer().await.status, 200);
+    until_at_rest(&gateway).await;
+}
+
+#[tokio::test]
 async fn a_stale_connection_is_replaced_unseen() {
     let (gateway, fake) = one_server(1).await;
     assert_eq!(post_json(gateway.addr(), CHAT, &chat(json!({}))).await.status, 200);
@@ -171,6 +188,8 @@ async fn a_request_that_never_reaches_a_server_is_told_so() {
     let nobody = crate::support::wait::free_addr();
     gateway.attach("nobody", nobody, 1);
     let answer = post_json(gateway.addr(), CHAT, &chat(json!({}))).await;
+    let shown = gateway.gate.snapshot().0.agents[0].error.clone().unwrap();
+    assert!(shown.contains("cannot be reached"), "the agent's list shows it: {shown}");
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (502, Some("upstream_failed")));
     let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(message.contains(&nobody.to_string()) && message.contains("refused"), "{message}");
