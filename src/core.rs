@@ -29,6 +29,8 @@ mod registry;
 mod rest;
 mod scaling;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -40,8 +40,11 @@ impl World {
         let width = |slots: u32| slots.min(2);
         let older = self.clients.waiting.range(..id).find(|older| {
             self.clients.requests.get(older).is_some_and(|older| {
+                // Slots may be kept for the next request for several while the first was away on an attempt.
+                let was_away = older.slots > 1 && older.failures() > 0;
                 (older.pool, older.tenant, width(older.slots))
                     == (request.pool, request.tenant, width(request.slots))
+                    && !was_away
             })
         });
         if let Some(older) = older.copied() {
@@ -90,7 +93,7 @@ impl World {
         let is_true = match because {
             Rejection::QueueFull { .. } => waited.is_zero() && others >= self.options.core.queue_max,
             Rejection::QueueTimeout { .. } => has_waited,
-            Rejection::NoCapacity { .. } => self.promises.failures.get(&pool).is_some_and(|&n| n > 0),
+            Rejection::NoCapacity { .. } => self.has_failed_launches(pool),
             Rejection::NoAgents => self.options.core.queue_max == 0 && !self.pool(pool).config.has_fleet,
             Rejection::ShuttingDown => self.is_shutting_down,
             Rejection::UpstreamFailed { kind, .. } => {
@@ -99,7 +102,7 @@ impl World {
                     AttemptFailure::Died => failures.1 > 1,
                     AttemptFailure::NotReady => false,
                 };
-                is_used_up || (has_waited && failures != (0, 0, 0))
+                is_used_up || (has_waited && request.failures() > 0)
             }
         };
         if !is_true {
@@ -116,6 +119,16 @@ impl World {
             Rejection::UpstreamFailed { .. } => "told: upstream failed",
         });
         self.close(id, Outcome::Rejected);
+    }
+
+    /// Whether a launch failed, or one is past its deadline.
+    fn has_failed_launches(&self, pool: PoolId) -> bool {
+        let boot_timeout = self.pool(pool).config.boot_timeout;
+        self.promises.failures.contains_key(&pool)
+            || self.hosts.iter().any(|host| {
+                let is_late = !host.has_registered && host.launched_at + boot_timeout <= self.now;
+                host.pool == pool && host.instance.is_some() && is_late
+            })
     }
 
     /// Nobody waits past the deadline.
@@ -296,6 +309,9 @@ impl World {
 
     /// What must hold at the very end.
     pub(super) fn check_end(&mut self) {
+        if self.failure.is_some() {
+            return;
+        }
         let open =
             self.clients.requests.iter().find(|(_, request)| !matches!(request.state, RequestState::Over(_)));
         if let Some((id, request)) = open {

@@ -59,6 +59,12 @@ pub(super) enum Outcome {
     Rejected,
 }
 
+impl Request {
+    pub(super) fn failures(&self) -> u32 {
+        self.connect_failures + self.deaths + self.not_ready
+    }
+}
+
 /// A grant that is not over.
 #[derive(Debug)]
 pub(super) struct Attempt {

@@ -305,8 +305,8 @@ impl World {
 
     /// Keeps the first thing that went wrong.
     pub(super) fn fail(&mut self, why: &str) {
-        self.note(format_args!("FAILED: {why}"));
         if self.failure.is_none() {
+            self.note(format_args!("FAILED: {why}"));
             self.failure = Some(why.to_owned());
         }
     }

@@ -1,0 +1,103 @@
+//! Wakes, boots, rests and ends.
+
+use super::*;
+
+#[test]
+fn from_zero_to_an_answer_and_back() {
+    let mut scene = Scene::with_fleet();
+    scene.observe(&[]);
+    scene.served_by("a");
+    assert_eq!(scene.plan(), []);
+    scene.end(0, LeaseEnd::Done);
+    let reports = [(key(1, 1), on("a", ready(1, 1, 0)))];
+    scene.pass_with(secs(299), &reports);
+    assert_eq!(scene.plan(), []);
+    scene.pass_with(secs(2), &reports);
+    assert_eq!(scene.plan(), [terminate("a")]);
+    scene.start(2, terminate("a"));
+    scene.succeed(2, &[]);
+    assert_eq!(scene.plan(), [], "once");
+    assert_eq!(scene.observe(&[]), ["forget 1.1"]);
+    assert_eq!(scene.arrive(1), [""; 0]);
+    assert_eq!(scene.plan(), [wake(1)]);
+}
+
+#[test]
+fn one_wake_is_in_flight_at_most() {
+    let mut scene = Scene::new(PoolConfig { instances_max: 3, ..config() });
+    scene.arrive(1);
+    scene.start(1, wake(1));
+    scene.arrive(1);
+    assert_eq!(scene.plan(), []);
+}
+
+#[test]
+fn an_arrival_cancels_an_idle_drain() {
+    let mut scene = Scene::with_fleet();
+    scene.served_by("a");
+    scene.end(0, LeaseEnd::Done);
+    scene.pass_with(secs(301), &[(key(1, 1), on("a", ready(1, 1, 0)))]);
+    assert_eq!(scene.plan(), [terminate("a")]);
+    assert_eq!(scene.arrive(1), [grant(1, 1, 1)]);
+    assert_eq!(scene.plan(), []);
+}
+
+#[test]
+fn three_failed_launches_in_a_row_are_told() {
+    let mut scene = Scene::with_fleet();
+    assert_eq!(scene.arrive(1), [""; 0]);
+    for operation in 1..=2 {
+        assert_eq!(scene.plan(), [wake(1)]);
+        scene.start(operation, wake(1));
+        assert_eq!(scene.fail_operation(operation, OperationFailure::Transient), [""; 0]);
+        assert_eq!(scene.plan(), [], "after a pause");
+        scene.pass(secs(2));
+    }
+    scene.start(3, wake(1));
+    assert_eq!(scene.fail_operation(3, OperationFailure::Transient), [reject(0, "no capacity")]);
+    assert_eq!(scene.arrive(1), [reject(1, "no capacity")]);
+    scene.pass(secs(6));
+    assert_eq!(scene.arrive(1), [""; 0], "half open");
+    assert_eq!(scene.plan(), [wake(1)]);
+}
+
+#[test]
+fn a_permanent_failure_is_told_at_once() {
+    let mut scene = Scene::with_fleet();
+    scene.arrive(1);
+    scene.start(1, wake(1));
+    assert_eq!(scene.fail_operation(1, OperationFailure::Permanent), [reject(0, "no capacity")]);
+}
+
+#[test]
+fn a_lost_answer_is_looked_up_before_anything_is_repeated() {
+    let mut scene = Scene::with_fleet();
+    scene.arrive(1);
+    scene.start(1, wake(1));
+    scene.tell(Event::OperationUnknown { operation: OperationId(1) });
+    assert_eq!(scene.plan(), [Action::Describe { pool: POOL }]);
+    scene.start(2, Action::Describe { pool: POOL });
+    assert_eq!(scene.plan(), []);
+    scene.observe(&[]);
+    assert_eq!(scene.plan(), [wake(1)], "it was not done");
+}
+
+#[test]
+fn an_instance_that_vanishes_ends_the_answers_on_it() {
+    let mut scene = Scene::with_fleet();
+    scene.served_by("a");
+    assert_eq!(scene.observe(&[]), ["abort 0", "forget 1.1"]);
+}
+
+#[test]
+fn an_instance_that_misses_its_boot_deadline_is_ended() {
+    let mut scene = Scene::with_fleet();
+    scene.arrive(1);
+    scene.start(1, wake(1));
+    scene.succeed(1, &["a"]);
+    scene.observe(&[("a", InstanceState::Running)]);
+    scene.pass(secs(119));
+    assert_eq!(scene.plan(), []);
+    scene.pass(secs(1));
+    assert_eq!(scene.plan(), [terminate("a")]);
+}

@@ -1,0 +1,45 @@
+//! Agents: what they say, when they are believed, and what of others shows in it.
+
+use super::*;
+
+#[test]
+fn slots_that_others_use_are_not_given_away() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 2, 0));
+    scene.pass(secs(1));
+    scene.report(key(1, 1), ready(1, 2, 1));
+    assert_eq!(scene.arrive(1), [grant(0, 0, 1)]);
+    assert_eq!(scene.arrive(1), [""; 0], "the other slot is somebody else's");
+    scene.pass(secs(1));
+    assert_eq!(scene.report(key(1, 1), ready(1, 2, 1)), [grant(1, 1, 1)], "only ours is left");
+}
+
+#[test]
+fn a_silent_agent_gets_nothing_new_and_is_gone_in_the_end() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 1, 0));
+    assert_eq!(scene.pass(secs(3)), [""; 0]);
+    assert_eq!(scene.arrive(1), [""; 0], "three heartbeats are missing");
+    assert_eq!(scene.pass(secs(7)), ["forget 1.1"]);
+    assert_eq!(scene.report(key(1, 1), ready(1, 1, 0)), [grant(0, 0, 1)], "back");
+}
+
+#[test]
+fn a_new_life_does_not_inherit_free_slots_that_the_old_one_still_holds() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 1, 0));
+    scene.arrive(1);
+    assert_eq!(scene.connect(key(1, 2), ready(1, 1, 0)), [""; 0]);
+    assert_eq!(scene.disconnect(key(1, 1), 1), ["forget 1.1"]);
+    assert_eq!(scene.arrive(1), [""; 0], "the answer of before goes on");
+    assert_eq!(scene.end(0, LeaseEnd::Done), [grant(1, 1, 1)]);
+}
+
+#[test]
+fn an_older_connection_that_ends_is_of_no_account() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 1, 0));
+    scene.connect(key(1, 1), ready(1, 1, 0));
+    assert_eq!(scene.disconnect(key(1, 1), 1), [""; 0]);
+    assert_eq!(scene.arrive(1), [grant(0, 0, 1)]);
+}
