@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::event::{AgentReport, Command, InstanceState, Phase};
+use super::event::{AgentReport, Command, Phase};
 use super::ids::{AgentKey, Connection, InstanceId, LeaseId, Mono, PoolId};
 use super::pick::Score;
 use super::{Broken, Core, Timer};
@@ -337,7 +337,7 @@ impl Core {
             return false;
         }
         let instance = agent.instance.as_ref().and_then(|id| self.pools.get(&agent.pool)?.instances.get(id));
-        instance.is_none_or(|instance| instance.drain.is_none() && instance.state == InstanceState::Running)
+        instance.is_none_or(|instance| instance.drain.is_none() && instance.is_there())
     }
 
     /// Brings the pool's indexes up to what the agent is now.

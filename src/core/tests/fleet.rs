@@ -101,3 +101,13 @@ fn an_instance_that_misses_its_boot_deadline_is_ended() {
     scene.pass(secs(1));
     assert_eq!(scene.plan(), [terminate("a")]);
 }
+
+#[test]
+fn a_server_that_is_heard_serves_although_its_fleet_still_calls_it_pending() {
+    let mut scene = Scene::with_fleet();
+    scene.arrive(1);
+    scene.start(1, wake(1));
+    scene.succeed(1, &["a"]);
+    scene.observe(&[("a", InstanceState::Pending)]);
+    assert_eq!(scene.connect(key(1, 1), on("a", ready(1, 1, 0))), [grant(0, 0, 1)]);
+}
