@@ -177,13 +177,16 @@ impl Core {
             self.commands.push_back(Command::ForgetConnections { agent: key });
         }
         let pool = agent.pool;
+        let address = agent.report.address;
         let instance = agent.instance.clone();
         self.disarm(Timer::Silence(key));
-        self.reindex(key);
+        // An older agent may speak for the address again.
+        self.reindex_address(address);
         if let Some(id) = instance {
             self.agent_of_instance_gone(pool, &id);
         }
         self.forget_if_over(key);
+        self.settle(pool);
     }
 
     /// Drops an agent that is gone and holds nothing.

@@ -43,3 +43,15 @@ fn an_older_connection_that_ends_is_of_no_account() {
     assert_eq!(scene.disconnect(key(1, 1), 1), [""; 0]);
     assert_eq!(scene.arrive(1), [grant(0, 0, 1)]);
 }
+
+#[test]
+fn an_older_agent_speaks_for_its_address_again_when_the_later_one_is_gone() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 2, 0));
+    scene.connect(key(2, 1), AgentReport { address: address(1), ..ready(2, 2, 0) });
+    assert_eq!(scene.arrive(1), [grant(0, 0, 2)]);
+    scene.arrive(1);
+    assert_eq!(scene.arrive(1), [""; 0], "full");
+    assert_eq!(scene.disconnect(key(2, 1), 2), ["forget 2.1"]);
+    assert_eq!(scene.end(0, LeaseEnd::Done), [grant(2, 2, 1)], "the answers of the other count");
+}
