@@ -177,6 +177,7 @@ impl Core {
             Event::OperationUnknown { operation } => self.operation_unknown(operation),
             Event::ShutdownBegan => self.shutdown_began(),
         }
+        self.refuse_hopeless();
     }
 
     /// When to call [`Core::handle_timeout`], and what for.
@@ -204,6 +205,7 @@ impl Core {
                 Timer::Deadline(request) => self.deadline_passed(request),
             }
         }
+        self.refuse_hopeless();
     }
 
     /// The next thing to do, once.

@@ -111,3 +111,16 @@ fn a_server_that_is_heard_serves_although_its_fleet_still_calls_it_pending() {
     scene.observe(&[("a", InstanceState::Pending)]);
     assert_eq!(scene.connect(key(1, 1), on("a", ready(1, 1, 0))), [grant(0, 0, 1)]);
 }
+
+#[test]
+fn the_loss_of_the_last_server_is_told_while_launches_are_known_to_fail() {
+    let mut scene = Scene::new(PoolConfig { instances_max: 2, instances_min: 2, ..config() });
+    scene.start(1, wake(1));
+    scene.succeed(1, &["a"]);
+    scene.connect(key(1, 1), on("a", ready(1, 1, 1)));
+    scene.start(2, wake(2));
+    scene.observe(&[("a", InstanceState::Running)]);
+    assert_eq!(scene.fail_operation(2, OperationFailure::Permanent), [""; 0]);
+    assert_eq!(scene.arrive(1), [""; 0], "one serves");
+    assert_eq!(scene.observe(&[]), ["forget 1.1".to_owned(), reject(0, "no capacity")]);
+}
