@@ -92,6 +92,7 @@ impl Core {
                 if let Some(instance) = pool.instances.get_mut(&instance) {
                     instance.terminate = Terminate::Failed { retry_at: now + OPERATION_PAUSE };
                 }
+                self.keep_what_is_wanted(id);
             }
             Step::Describe => pool.describe_after = now + OPERATION_PAUSE,
         }
@@ -157,7 +158,7 @@ impl Core {
             instance.state = seen.state;
             instance.address = seen.address;
             if !instance.is_there() {
-                instance.drain = instance.drain.or(Some(Drain::Notice));
+                instance.drain = Some(Drain::Notice);
             } else if was_uncertain && instance.terminate == Terminate::Asked {
                 // The lost call did not reach it.
                 instance.terminate = Terminate::NotAsked;
@@ -176,6 +177,7 @@ impl Core {
         }
         self.bind_all(id);
         self.reindex_pool(id);
+        self.keep_what_is_wanted(id);
         self.settle(id);
         self.arm_by(Timer::Rest(id), now + REST_INTERVAL);
     }

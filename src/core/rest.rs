@@ -26,6 +26,14 @@ impl Core {
         self.arm_by(Timer::Rest(id), self.now + REST_INTERVAL);
     }
 
+    /// An instance whose end came to nothing stays if the queue has grown since.
+    pub(super) fn keep_what_is_wanted(&mut self, id: PoolId) {
+        if self.pools.get(&id).is_some_and(|pool| !pool.queue.is_empty()) {
+            self.cancel_idle_drain(id);
+            self.settle(id);
+        }
+    }
+
     /// Whether an instance has earned its rest.
     ///
     /// 1. A registered instance whose agent is lost for good leaves, whatever else happens.

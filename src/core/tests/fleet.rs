@@ -124,3 +124,40 @@ fn the_loss_of_the_last_server_is_told_while_launches_are_known_to_fail() {
     assert_eq!(scene.arrive(1), [""; 0], "one serves");
     assert_eq!(scene.observe(&[]), ["forget 1.1".to_owned(), reject(0, "no capacity")]);
 }
+
+/// An idle instance whose end is under way, and a request that came too late to cancel that.
+fn wanted_while_it_ends() -> Scene {
+    let mut scene = Scene::with_fleet();
+    scene.served_by("a");
+    scene.end(0, LeaseEnd::Done);
+    scene.pass_with(secs(301), &[(key(1, 1), on("a", ready(1, 1, 0)))]);
+    scene.start(2, terminate("a"));
+    assert_eq!(scene.arrive(1), [""; 0]);
+    assert_eq!(scene.plan(), [], "there is no room for another");
+    scene
+}
+
+#[test]
+fn an_instance_whose_end_failed_serves_those_who_wait() {
+    let mut scene = wanted_while_it_ends();
+    assert_eq!(scene.fail_operation(2, OperationFailure::Transient), [grant(1, 1, 1)]);
+    scene.pass_with(secs(3), &[(key(1, 1), on("a", ready(1, 1, 1)))]);
+    assert_eq!(scene.plan(), []);
+}
+
+#[test]
+fn an_instance_whose_end_was_lost_serves_those_who_wait() {
+    let mut scene = wanted_while_it_ends();
+    scene.tell(Event::OperationUnknown { operation: OperationId(2) });
+    assert_eq!(scene.observe(&[("a", InstanceState::Running)]), [grant(1, 1, 1)]);
+}
+
+#[test]
+fn an_instance_that_its_fleet_ends_does_not_come_back() {
+    let mut scene = Scene::with_fleet();
+    scene.served_by("a");
+    scene.end(0, LeaseEnd::Done);
+    scene.pass_with(secs(301), &[(key(1, 1), on("a", ready(1, 1, 0)))]);
+    scene.observe(&[("a", InstanceState::Terminating)]);
+    assert_eq!(scene.arrive(1), [""; 0]);
+}
