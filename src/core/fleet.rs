@@ -61,6 +61,9 @@ impl Core {
                 for instance in launched {
                     pool.adopt(instance, operation, self.now);
                 }
+                if let Some(at) = pool.boot_deadline() {
+                    self.arm_by(Timer::Boot(id), at);
+                }
             }
             Step::Terminate(instance) => {
                 if let Some(instance) = pool.instances.get_mut(&instance) {
@@ -139,8 +142,10 @@ impl Core {
         let Some(pool) = self.pools.get_mut(&id) else { return };
         pool.is_observed = true;
         let was_uncertain = std::mem::take(&mut pool.is_uncertain);
-        let missing: Vec<InstanceId> =
-            pool.instances.keys().filter(|known| !observed.contains_key(known)).cloned().collect();
+        let unseen = pool.instances.iter().filter(|(known, instance)| {
+            !observed.contains_key(known) && (instance.was_seen || !instance.is_booting())
+        });
+        let missing: Vec<InstanceId> = unseen.map(|(known, _)| known.clone()).collect();
         let mut lost: Vec<(InstanceId, Arc<str>)> = missing
             .into_iter()
             .map(|instance| (instance, Arc::from("it is not in the fleet any more")))
@@ -155,6 +160,7 @@ impl Core {
                 pool.adopt(instance_id.clone(), oldest.unwrap_or(OperationId(0)), now);
             }
             let Some(instance) = pool.instances.get_mut(&instance_id) else { continue };
+            instance.was_seen = true;
             instance.state = seen.state;
             instance.address = seen.address;
             if !instance.is_there() {
@@ -246,6 +252,7 @@ impl Pool {
             id,
             Instance {
                 state: InstanceState::Pending,
+                was_seen: false,
                 address: None,
                 launched_at,
                 boot_deadline: launched_at + self.config.boot_timeout,

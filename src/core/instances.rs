@@ -29,6 +29,8 @@ pub enum Drain {
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) state: InstanceState,
+    /// The fleet has shown it: what it never showed may only be late, and is not lost before its boot deadline.
+    pub(super) was_seen: bool,
     pub(super) address: Option<SocketAddr>,
     pub(super) launched_at: Mono,
     pub(super) boot_deadline: Mono,

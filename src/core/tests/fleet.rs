@@ -161,3 +161,17 @@ fn an_instance_that_its_fleet_ends_does_not_come_back() {
     scene.observe(&[("a", InstanceState::Terminating)]);
     assert_eq!(scene.arrive(1), [""; 0]);
 }
+
+#[test]
+fn a_launch_that_its_fleet_shows_late_is_not_lost() {
+    let mut scene = Scene::with_fleet();
+    scene.arrive(1);
+    scene.start(1, wake(1));
+    scene.succeed(1, &["a"]);
+    assert_eq!(scene.observe(&[]), [""; 0]);
+    assert_eq!(scene.plan(), [], "it is still expected");
+    scene.observe(&[("a", InstanceState::Running)]);
+    scene.observe(&[]);
+    scene.pass(secs(2));
+    assert_eq!(scene.plan(), [wake(1)], "it was there, and is gone");
+}
