@@ -260,6 +260,7 @@ impl Pool {
                 registered_at: None,
                 agents: BTreeSet::new(),
                 agent_lost_at: None,
+                unready_since: None,
                 rest_since: now,
                 drain: None,
                 terminate: Terminate::NotAsked,

@@ -41,6 +41,8 @@ pub(super) struct Instance {
     /// Every life of an agent on it that is heard or holds leases.
     pub(super) agents: BTreeSet<AgentKey>,
     pub(super) agent_lost_at: Option<Mono>,
+    /// Since when its agent says that its server cannot be used, after it once could.
+    pub(super) unready_since: Option<Mono>,
     /// The last response byte, or the registration.
     pub(super) rest_since: Mono,
     pub(super) drain: Option<Drain>,
@@ -152,6 +154,13 @@ impl Core {
         let Some(instance) = instance_id.and_then(|id| pool.instances.get_mut(&id)) else { return };
         instance.phase = phase;
         if !instance.is_booting() {
+            if serves {
+                instance.unready_since = None;
+            } else if instance.unready_since.is_none() {
+                instance.unready_since = Some(now);
+                let given_up_at = now + pool.config.boot_timeout;
+                self.arm_by(Timer::Rest(id), given_up_at);
+            }
             return;
         }
         if serves {

@@ -175,3 +175,21 @@ fn a_launch_that_its_fleet_shows_late_is_not_lost() {
     scene.pass(secs(2));
     assert_eq!(scene.plan(), [wake(1)], "it was there, and is gone");
 }
+
+#[test]
+fn an_instance_whose_server_does_not_come_back_is_replaced() {
+    let mut scene = Scene::with_fleet();
+    scene.served_by("a");
+    scene.end(0, LeaseEnd::Done);
+    let down = AgentReport { phase: Phase::Starting, ..on("a", loading(1)) };
+    scene.report(key(1, 1), down.clone());
+    scene.pass_with(secs(70), &[(key(1, 1), down.clone())]);
+    assert_eq!(scene.arrive(1), [""; 0]);
+    assert_eq!(scene.plan(), [], "it may restart by itself");
+    scene.pass_with(secs(51), &[(key(1, 1), down)]);
+    assert_eq!(scene.plan(), [terminate("a")], "as long as a boot may take");
+    scene.start(2, terminate("a"));
+    scene.succeed(2, &[]);
+    scene.observe(&[]);
+    assert_eq!(scene.plan(), [wake(1)]);
+}
