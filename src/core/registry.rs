@@ -40,6 +40,9 @@ pub(super) struct Agent {
     /// Why it is, or was, in quarantine.
     pub(super) trouble: Option<std::sync::Arc<str>>,
     pub(super) instance: Option<InstanceId>,
+    /// That it speaks for this instance is a guess.
+    pub(super) is_guess: bool,
+    pub(super) known_since: Mono,
     pub(super) leases: BTreeSet<LeaseId>,
     /// Slots under leases, cooling ones included.
     pub(super) held: u32,
@@ -102,6 +105,8 @@ impl Core {
             quarantined_until: None,
             trouble: None,
             instance: None,
+            is_guess: false,
+            known_since: now,
             leases: BTreeSet::new(),
             held: 0,
             riders: 0,

@@ -191,6 +191,12 @@ impl Scene {
         self.tell(Event::FleetObserved { pool: POOL, instances })
     }
 
+    fn observe_at(&mut self, instance: &str, agent: u64) -> Vec<String> {
+        let seen = InstanceObserved { state: InstanceState::Running, address: Some(address(agent)) };
+        let instances = BTreeMap::from([(instance.into(), seen)]);
+        self.tell(Event::FleetObserved { pool: POOL, instances })
+    }
+
     fn plan(&self) -> Vec<Action> {
         self.core.plan(self.clock()).actions
     }

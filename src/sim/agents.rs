@@ -158,6 +158,8 @@ impl World {
         let now = self.now;
         // A sample may be older than the report before it by the longest way.
         let slack = self.options.network_max + AGE_MAX * 2;
+        // What was granted by a lie outlives it.
+        let lies_on = self.clients.attempts.values().any(|a| a.host == host && a.slots > 1);
         let found = &mut self.hosts[host];
         let latest = found.agents.iter().filter_map(|agent| agent.connection).max();
         let reporter = found.agents.iter_mut().find(|model| model.key == agent);
@@ -166,7 +168,7 @@ impl World {
             if latest == Some(connection) {
                 let is_calm = before.is_some_and(|before| found.calm_since + slack < before);
                 found.foreign_known = if is_calm && is_true && !found.server.defers() { foreign } else { 0 };
-                found.is_excused = !is_true || found.lie != 0;
+                found.is_excused = !is_true || found.lie != 0 || (found.is_excused && lies_on);
             }
         }
         if has_slots && !found.has_registered && found.state == HostState::Running {

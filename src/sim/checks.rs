@@ -156,8 +156,8 @@ impl World {
         if is_served || seen.pending > 0 || !seen.instances.is_empty() {
             return;
         }
-        let is_held_back =
-            matches!(self.promises.last_wait, Some(Wait::LaunchBackoff | Wait::DescribeBackoff));
+        // The plan names the earliest of its waits; a failed launch is repeated after a pause.
+        let is_held_back = self.promises.last_wait.is_some() && seen.trouble.is_some();
         if self.fleet.wakes(pool) == 0 && !self.fleet.is_looking(pool) && !is_held_back {
             self.fail(&format!(
                 "lost wake: request {id} waits, nothing serves or boots, and no wake is planned"
@@ -226,9 +226,9 @@ impl World {
         if drain == Some(Drain::Idle) && is_wanted {
             self.fail(&format!("{name} is terminated as idle while requests wait"));
         }
-        let staying = self.hosts.iter().filter(|host| host.pool == pool && host.instance.is_some());
-        let staying = staying.filter(|host| host.state == HostState::Running).count();
-        if drain == Some(Drain::Idle) && staying <= self.pool(pool).config.instances_min as usize {
+        let staying =
+            pools.map_or(0, |pool| pool.instances.iter().filter(|seen| seen.drain.is_none()).count());
+        if drain == Some(Drain::Idle) && staying < self.pool(pool).config.instances_min as usize {
             self.fail(&format!("{name} is terminated as idle below the least number"));
         }
     }

@@ -3,8 +3,10 @@ use super::*;
 #[test]
 fn one_seed() {
     if let Ok(seed) = std::env::var("PADDOCK_SIM_SEED") {
-        let trace = run(seed.parse().unwrap()).unwrap_or_else(|failure| panic!("{failure}"));
-        println!("{}\n{:#?}", trace.log, trace.tally);
+        match run(seed.parse().unwrap()) {
+            Ok(trace) => println!("{}\n{:#?}", trace.log, trace.tally),
+            Err(failure) => panic!("{}\n{failure}", failure.log),
+        }
     }
 }
 

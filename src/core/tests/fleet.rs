@@ -193,3 +193,47 @@ fn an_instance_whose_server_does_not_come_back_is_replaced() {
     scene.observe(&[]);
     assert_eq!(scene.plan(), [wake(1)]);
 }
+
+/// An agent without a name that came while instance "a" booted, and took a request.
+fn guessed() -> Scene {
+    let mut scene = Scene::new(PoolConfig { idle_timeout: secs(1), ..config() });
+    scene.arrive(1);
+    scene.start(1, wake(1));
+    scene.succeed(1, &["a"]);
+    scene.observe(&[("a", InstanceState::Running)]);
+    assert_eq!(scene.connect(key(2, 1), ready(2, 1, 0)), [grant(0, 0, 2)]);
+    scene
+}
+
+#[test]
+fn a_guess_whose_instance_is_elsewhere_is_given_up() {
+    let mut scene = guessed();
+    scene.observe_at("a", 1);
+    scene.end(0, LeaseEnd::Done);
+    scene.pass_with(secs(10), &[(key(2, 1), ready(2, 1, 0))]);
+    assert_eq!(scene.plan(), [], "instance a still boots");
+    scene.connect(key(1, 1), ready(1, 1, 1));
+    scene.pass_with(secs(120), &[(key(1, 1), ready(1, 1, 1))]);
+    assert_eq!(scene.plan(), [], "it serves somebody");
+}
+
+#[test]
+fn a_guess_is_given_up_when_another_agent_names_the_instance() {
+    let mut scene = guessed();
+    scene.end(0, LeaseEnd::Done);
+    scene.connect(key(1, 1), on("a", loading(1)));
+    scene.pass_with(secs(10), &[(key(1, 1), on("a", loading(1)))]);
+    assert_eq!(scene.plan(), [], "it still boots");
+}
+
+#[test]
+fn an_agent_that_was_there_before_the_launch_is_not_taken_for_it() {
+    let mut scene = Scene::new(PoolConfig { instances_min: 1, idle_timeout: secs(1), ..config() });
+    scene.connect(key(2, 1), ready(2, 1, 0));
+    scene.pass_with(secs(1), &[(key(2, 1), ready(2, 1, 0))]);
+    scene.start(1, wake(1));
+    scene.succeed(1, &["a"]);
+    scene.report(key(2, 1), ready(2, 1, 0));
+    let pools = scene.core.snapshot().pools;
+    assert!(!pools[0].instances[0].registered);
+}
