@@ -53,7 +53,7 @@ pub(super) enum LeaseState {
     /// Sent, or about to be.
     Waiting,
     /// The answer runs.
-    Answering,
+    Answering { since: Mono },
     /// Cancelled: llama.cpp may still compute.
     Cooling { since: Mono },
 }
@@ -128,10 +128,11 @@ impl Core {
     }
 
     pub(super) fn answer_started(&mut self, lease: LeaseId) {
+        let since = self.now;
         if let Some(lease) = self.leases.get_mut(&lease)
             && lease.state == LeaseState::Waiting
         {
-            lease.state = LeaseState::Answering;
+            lease.state = LeaseState::Answering { since };
         }
     }
 
@@ -172,7 +173,7 @@ impl Core {
     }
 
     /// Ends the cooling that a report shows to be over: of the busy slots that it counts, those that surely belong to
-    /// answers that run are not cooling ones.
+    /// answers that ran already when it was sampled are not cooling ones.
     pub(super) fn release_cooled(&mut self, key: AgentKey, sampled: Mono) {
         let Some(agent) = self.agents.get(&key) else { return };
         let mut answering = 0;
@@ -180,11 +181,11 @@ impl Core {
         for id in &agent.leases {
             let Some(lease) = self.leases.get(id) else { continue };
             match lease.state {
-                LeaseState::Answering => answering += lease.slots,
+                LeaseState::Answering { since } if since <= sampled => answering += lease.slots,
                 LeaseState::Cooling { since } if since < sampled => {
                     cooling.push((*id, lease.slots));
                 }
-                LeaseState::Cooling { .. } | LeaseState::Waiting => {}
+                LeaseState::Cooling { .. } | LeaseState::Answering { .. } | LeaseState::Waiting => {}
             }
         }
         let mut still_cooling = agent.report.slots_busy.saturating_sub(answering);

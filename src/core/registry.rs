@@ -18,6 +18,8 @@ const SILENT_HEARTBEATS: u32 = 3;
 /// After so many, and not before [`GONE_AFTER_MIN`], the agent is gone.
 const GONE_HEARTBEATS: u32 = 4;
 const GONE_AFTER_MIN: Duration = Duration::from_secs(10);
+/// The longest that a report is on its way, in all but rare cases: its count is older by as much as it may be.
+const REPORT_WAY_MAX: Duration = Duration::from_millis(250);
 /// How long nothing is sent to a server that could not be reached, or that died with a request.
 const QUARANTINE: Duration = Duration::from_secs(2);
 
@@ -76,10 +78,11 @@ impl Agent {
 
     /// The earliest time at which the last report's count can have been taken.
     fn sampled_at(&self) -> Mono {
-        match self.report.sample_age {
+        let sent_by = match self.report.sample_age {
             Some(age) => self.reported_at - age,
             None => self.reported_before.unwrap_or_default(),
-        }
+        };
+        sent_by - REPORT_WAY_MAX
     }
 }
 

@@ -116,7 +116,9 @@ impl World {
         let report = self.report(host, age);
         let every = self.pool(report.pool).report_every;
         let at = told_until.max(self.now + age + delay);
-        let foreign = self.hosts[host].server.foreign();
+        // While a request of ours waits inside llama.cpp, a count of busy slots does not tell whose they are.
+        let server = &self.hosts[host].server;
+        let foreign = if server.defers() { 0 } else { server.foreign() };
         let is_true = self.hosts[host].lie == 0;
         self.hosts[host].agents[agent].told_until = at;
         let event = Box::new(Event::AgentReported { agent: key, connection, report });
@@ -167,7 +169,7 @@ impl World {
             let before = reporter.heard_at.replace(now);
             if latest == Some(connection) {
                 let is_calm = before.is_some_and(|before| found.calm_since + slack < before);
-                found.foreign_known = if is_calm && is_true && !found.server.defers() { foreign } else { 0 };
+                found.foreign_known = if is_calm && is_true { foreign } else { 0 };
                 found.is_excused = !is_true || found.lie != 0 || (found.is_excused && lies_on);
             }
         }

@@ -157,7 +157,8 @@ impl World {
             return;
         }
         // The plan names the earliest of its waits; a failed launch is repeated after a pause.
-        let is_held_back = self.promises.last_wait.is_some() && seen.trouble.is_some();
+        let is_held_back = self.promises.last_wait.is_some()
+            && (seen.trouble.is_some() || self.fleet.unknown_at.contains_key(&pool));
         if self.fleet.wakes(pool) == 0 && !self.fleet.is_looking(pool) && !is_held_back {
             self.fail(&format!(
                 "lost wake: request {id} waits, nothing serves or boots, and no wake is planned"

@@ -26,7 +26,7 @@ impl World {
         // Among a fleet's launches an agent without a name is taken for one of them.
         let is_stranger = !is_fleet && self.pool(self.hosts[host].pool).config.has_fleet;
         match (self.rng.u32(0..12), agent) {
-            (1 | 2 | 4, _) if is_stranger => {}
+            (0 | 1 | 2 | 4, _) if is_stranger => {}
             (0, Some(agent)) => self.freeze(host, agent),
             (1, Some(agent)) => self.flap(host, agent),
             (2, Some(agent)) => {

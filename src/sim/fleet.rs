@@ -20,7 +20,7 @@ pub(super) struct FleetModel {
     /// When wakes were begun, to judge boot deadlines by.
     pub(super) wakes: Vec<(PoolId, Mono)>,
     /// A look that began before an answer was lost says nothing about it.
-    unknown_at: BTreeMap<PoolId, Mono>,
+    pub(super) unknown_at: BTreeMap<PoolId, Mono>,
     shown_at: BTreeMap<PoolId, Mono>,
 }
 

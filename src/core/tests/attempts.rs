@@ -101,3 +101,30 @@ fn a_lease_that_never_reached_its_server_frees_its_slot_at_once() {
     scene.arrive(1);
     assert_eq!(scene.end(0, LeaseEnd::Unsent), [grant(1, 1, 1)]);
 }
+
+#[test]
+fn an_answer_that_began_after_the_count_does_not_pass_for_the_cancelled_one() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 2, 0));
+    scene.arrive(1);
+    scene.pass(secs(1));
+    scene.end(0, LeaseEnd::Cancelled);
+    scene.pass(millis(900));
+    assert_eq!(scene.arrive(1), [grant(1, 1, 1)]);
+    scene.tell(Event::AnswerStarted { lease: LeaseId(1) });
+    let report = AgentReport { sample_age: Some(millis(100)), ..ready(1, 2, 1) };
+    scene.report(key(1, 1), report);
+    assert_eq!(scene.arrive(1), [""; 0], "the one busy slot that was counted is the cancelled one");
+}
+
+#[test]
+fn a_count_from_before_the_cancel_says_nothing_about_it() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 1, 0));
+    scene.arrive(1);
+    scene.arrive(1);
+    scene.pass(millis(20));
+    scene.end(0, LeaseEnd::Cancelled);
+    scene.pass(millis(100));
+    assert_eq!(scene.report(key(1, 1), ready(1, 1, 0)), [""; 0], "it may have been long on its way");
+}
