@@ -177,20 +177,21 @@ impl Core {
     pub(super) fn release_cooled(&mut self, key: AgentKey, sampled: Mono) {
         let Some(agent) = self.agents.get(&key) else { return };
         let mut answering = 0;
-        let mut cooling: Vec<(LeaseId, u32)> = Vec::new();
+        let mut cooling: Vec<(Mono, LeaseId, u32)> = Vec::new();
         for id in &agent.leases {
             let Some(lease) = self.leases.get(id) else { continue };
             match lease.state {
                 LeaseState::Answering { since } if since <= sampled => answering += lease.slots,
                 LeaseState::Cooling { since } if since < sampled => {
-                    cooling.push((*id, lease.slots));
+                    cooling.push((since, *id, lease.slots));
                 }
                 LeaseState::Cooling { .. } | LeaseState::Answering { .. } | LeaseState::Waiting => {}
             }
         }
         let mut still_cooling = agent.report.slots_busy.saturating_sub(answering);
-        // The youngest go on cooling: the server has had least time for them.
-        for (id, slots) in cooling.into_iter().rev() {
+        // The ones cancelled last go on cooling: the server has had least time for them.
+        cooling.sort_unstable();
+        for (_, id, slots) in cooling.into_iter().rev() {
             if still_cooling > 0 {
                 still_cooling = still_cooling.saturating_sub(slots);
             } else {

@@ -60,8 +60,9 @@ impl World {
         let span = self.up_to(Duration::from_secs(70));
         let key = self.hosts[host].agents[agent].key;
         self.note(format_args!("  agent {key} freezes"));
-        self.hosts[host].agents[agent].frozen_until = self.now + span;
-        self.hosts[host].steady_since = self.now + span;
+        let until = (self.now + span).max(self.hosts[host].agents[agent].frozen_until);
+        self.hosts[host].agents[agent].frozen_until = until;
+        self.hosts[host].steady_since = until;
     }
 
     fn flap(&mut self, host: usize, agent: usize) {

@@ -189,8 +189,7 @@ impl World {
 
     pub(super) fn start_static_host(&mut self, pool: PoolId) {
         let host = self.add_host(pool, None, self.now);
-        let boot = self.up_to(Duration::from_secs(3));
-        self.after(boot, Happening::Boots { host });
+        self.after(Duration::ZERO, Happening::Boots { host });
     }
 
     /// The machine is up: its agent and its llama.cpp begin.

@@ -134,13 +134,14 @@ impl PoolOptions {
     fn random(rng: &mut fastrand::Rng) -> Self {
         let has_fleet = !one_in(rng, 5);
         let instances_max = if one_in(rng, 25) { 0 } else { rng.u32(1..=4) };
+        let instances_min = if one_in(rng, 4) { rng.u32(0..=instances_max) } else { 0 };
         let boot_min = seconds(rng, 1, 30);
         let boot_max = boot_min + seconds(rng, 0, 30);
         let slots = rng.u32(1..=8);
         Self {
             config: PoolConfig {
                 has_fleet,
-                instances_min: if one_in(rng, 4) { rng.u32(0..=instances_max) } else { 0 },
+                instances_min,
                 instances_max,
                 slots_hint: if one_in(rng, 2) { slots } else { 1 },
                 idle_timeout: *choice(rng, &[0, 1, 5, 30, 120].map(Duration::from_secs)),
@@ -149,7 +150,7 @@ impl PoolOptions {
                 life_min: *choice(rng, &[0, 5, 60].map(Duration::from_secs)),
             },
             slots,
-            statics: if has_fleet { u32::from(one_in(rng, 8)) } else { rng.u32(0..=3) },
+            statics: if has_fleet { u32::from(instances_min == 0 && one_in(rng, 8)) } else { rng.u32(0..=3) },
             fleet_names_launches: one_in(rng, 2),
             observe_every: seconds(rng, 1, 6),
             operation_max: *choice(rng, &[0, 200, 3000].map(Duration::from_millis)),

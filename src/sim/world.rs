@@ -166,7 +166,7 @@ impl World {
                 self.after(Duration::ZERO, Happening::Looks { pool });
             }
         }
-        self.after(Duration::from_millis(1), Happening::Arrivals);
+        self.after(Duration::from_secs(1), Happening::Arrivals);
         self.after(self.options.fault_every, Happening::Fault);
         let heal_at = self.options.heal_at;
         self.at(heal_at, Happening::Heal);

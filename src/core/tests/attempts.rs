@@ -128,3 +128,20 @@ fn a_count_from_before_the_cancel_says_nothing_about_it() {
     scene.pass(millis(100));
     assert_eq!(scene.report(key(1, 1), ready(1, 1, 0)), [""; 0], "it may have been long on its way");
 }
+
+#[test]
+fn of_cancelled_slots_those_cancelled_last_go_on_cooling() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 2, 0));
+    scene.arrive(1);
+    scene.arrive(1);
+    scene.arrive(1);
+    scene.arrive(1);
+    scene.end(1, LeaseEnd::Cancelled);
+    scene.pass(secs(1));
+    scene.end(0, LeaseEnd::Cancelled);
+    scene.pass(millis(500));
+    assert_eq!(scene.report(key(1, 1), ready(1, 2, 1)), [grant(2, 2, 1)]);
+    assert_eq!(scene.pass(millis(1499)), [""; 0]);
+    assert_eq!(scene.pass(millis(1)), [grant(3, 3, 1)], "two seconds after the second");
+}
