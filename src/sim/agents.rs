@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::hosts::{Fate, HostState};
+use super::hosts::Fate;
 use super::world::{Happening, World};
 use crate::core::{AgentId, AgentKey, AgentReport, Connection, Event, Incarnation, Mono, Phase};
 
@@ -171,9 +171,12 @@ impl World {
                 let is_calm = before.is_some_and(|before| found.calm_since + slack < before);
                 found.foreign_known = if is_calm && is_true { foreign } else { 0 };
                 found.is_excused = !is_true || found.lie != 0 || (found.is_excused && lies_on);
+            } else {
+                // The core may go by this one, if the later one is not heard.
+                found.foreign_known = found.foreign_known.min(foreign);
             }
         }
-        if has_slots && !found.has_registered && found.state == HostState::Running {
+        if has_slots && !found.has_registered && found.is_there() {
             found.has_registered = true;
             found.steady_since = now;
             self.count("a host registered");

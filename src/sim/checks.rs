@@ -203,6 +203,11 @@ impl World {
             self.fail(&format!("{name} is terminated while lease {lease} is served there"));
             return;
         }
+        let snapshot = self.core.snapshot();
+        let pools = snapshot.pools.iter().find(|seen| seen.pool == pool);
+        let drain =
+            pools.and_then(|pool| pool.instances.iter().find(|seen| Some(&seen.id) == instance.as_ref()));
+        let drain = drain.and_then(|seen| seen.drain);
         let boot_timeout = self.pool(pool).config.boot_timeout;
         let is_named = self.pool(pool).fleet_names_launches;
         // Launches without a name are told apart by age alone: the oldest pending one counts.
@@ -211,14 +216,9 @@ impl World {
         });
         let due = oldest.map_or(host.launched_at, |&(_, at)| at) + boot_timeout;
         if !host.has_registered && host.fate != Fate::Misconfigured && due > self.now {
-            self.fail(&format!("{name} is terminated while it boots, before its deadline"));
+            self.fail(&format!("{name} is terminated for {drain:?} while it boots, before its deadline"));
             return;
         }
-        let snapshot = self.core.snapshot();
-        let pools = snapshot.pools.iter().find(|seen| seen.pool == pool);
-        let drain =
-            pools.and_then(|pool| pool.instances.iter().find(|seen| Some(&seen.id) == instance.as_ref()));
-        let drain = drain.and_then(|seen| seen.drain);
         let is_wanted = self
             .clients
             .waiting

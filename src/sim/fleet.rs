@@ -117,6 +117,7 @@ impl World {
             Action::Describe { pool } if answer == Answer::Success => {
                 let seen = self.observe(pool);
                 let began = self.now;
+                let ends = if self.pool(pool).fleet_names_launches { Duration::ZERO } else { ends };
                 self.after(ends, Happening::Shows { pool, began, describe: Some(operation), seen });
                 return;
             }
@@ -210,7 +211,8 @@ impl World {
     pub(super) fn fleet_looks(&mut self, pool: PoolId) {
         let seen = self.observe(pool);
         let began = self.now;
-        let takes = self.up_to(self.pool(pool).operation_max);
+        let is_told = self.pool(pool).fleet_names_launches;
+        let takes = self.up_to(if is_told { Duration::ZERO } else { self.pool(pool).operation_max });
         self.after(takes, Happening::Shows { pool, began, describe: None, seen });
         let again = self.pool(pool).observe_every;
         self.after(again, Happening::Looks { pool });
