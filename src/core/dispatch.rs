@@ -142,9 +142,8 @@ impl Core {
         if matches!(lease.state, LeaseState::Cooling { .. }) {
             return;
         }
-        let (request, agent) = (lease.request, lease.agent);
-        let can_cool = self.agents.get(&agent).is_some_and(|agent| agent.is_connected) && lease.slots > 0;
-        if end == LeaseEnd::Cancelled && can_cool {
+        let request = lease.request;
+        if end == LeaseEnd::Cancelled && lease.slots > 0 {
             lease.state = LeaseState::Cooling { since: now };
             self.arm(Timer::Cooling(id), now + COOLING);
             self.requests.remove(&request);
@@ -213,8 +212,7 @@ impl Core {
         if matches!(lease.state, LeaseState::Cooling { .. }) {
             return;
         }
-        let is_connected = self.agents.get(&agent).is_some_and(|agent| agent.is_connected);
-        if kind == AttemptFailure::Died && is_connected && lease.slots > 0 {
+        if kind == AttemptFailure::Died && lease.slots > 0 {
             lease.state = LeaseState::Cooling { since: now };
             self.arm(Timer::Cooling(id), now + COOLING);
         } else {

@@ -8,7 +8,7 @@ use super::ids::{AgentKey, Connection, InstanceId, LeaseId, Mono, PoolId};
 use super::pick::Score;
 use super::{Broken, Core, Timer};
 
-/// What a Paddler 1.x agent reports at, until two of its reports were seen.
+/// What a Paddler 1.x agent reports at, until three of its reports were seen.
 const HEARTBEAT_ASSUMED: Duration = Duration::from_secs(10);
 /// A heartbeat that an agent announces or shows is believed within these bounds.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
@@ -34,6 +34,8 @@ pub(super) struct Agent {
     pub(super) reported_at: Mono,
     /// The report before the last: a sample of unknown age is not older than this.
     reported_before: Option<Mono>,
+    /// Between the last two reports.
+    interval: Option<Duration>,
     heartbeat: Duration,
     is_silent: bool,
     /// Its server said 503 while the agent still called it ready. Over with a report sampled after this.
@@ -102,6 +104,7 @@ impl Core {
             report: report.clone(),
             reported_at: now,
             reported_before: None,
+            interval: None,
             heartbeat: HEARTBEAT_ASSUMED,
             is_silent: false,
             not_ready_since: None,
@@ -126,11 +129,13 @@ impl Core {
         agent.is_connected = true;
         agent.is_silent = false;
         if !is_new {
+            let interval = now.since(agent.reported_at);
+            // Two reports may come together, late the first: the longer of two intervals tells.
+            let before = agent.interval.replace(interval).unwrap_or(HEARTBEAT_ASSUMED);
+            agent.heartbeat = before.max(interval);
             agent.reported_before = Some(agent.reported_at);
         }
-        let observed = agent.reported_before.map(|before| now.since(before));
-        agent.heartbeat =
-            report.heartbeat.or(observed).unwrap_or(HEARTBEAT_ASSUMED).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
+        agent.heartbeat = report.heartbeat.unwrap_or(agent.heartbeat).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
         agent.reported_at = now;
         let address_before = std::mem::replace(&mut agent.report, report).address;
         agent.foreign = agent.report.slots_busy.saturating_sub(agent.held_peak);

@@ -145,3 +145,15 @@ fn of_cancelled_slots_those_cancelled_last_go_on_cooling() {
     assert_eq!(scene.pass(millis(1499)), [""; 0]);
     assert_eq!(scene.pass(millis(1)), [grant(3, 3, 1)], "two seconds after the second");
 }
+
+#[test]
+fn a_cancelled_slot_cools_although_its_agent_is_gone() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 1, 0));
+    scene.arrive(1);
+    scene.disconnect(key(1, 1), 1);
+    scene.end(0, LeaseEnd::Cancelled);
+    scene.connect(key(1, 2), ready(1, 1, 0));
+    assert_eq!(scene.arrive(1), [""; 0], "the server goes on for a moment");
+    assert_eq!(scene.pass(secs(2)), [grant(1, 1, 1)]);
+}

@@ -55,3 +55,34 @@ fn an_older_agent_speaks_for_its_address_again_when_the_later_one_is_gone() {
     assert_eq!(scene.disconnect(key(2, 1), 2), ["forget 2.1"]);
     assert_eq!(scene.end(0, LeaseEnd::Done), [grant(2, 2, 1)], "the answers of the other count");
 }
+
+/// A report of Paddler 1.x.
+fn old(agent: u64) -> AgentReport {
+    AgentReport { sample_age: None, heartbeat: None, ..ready(agent, 1, 0) }
+}
+
+#[test]
+fn two_reports_that_come_together_do_not_make_an_agent_silent() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), old(1));
+    for _ in 0..3 {
+        scene.pass(secs(10));
+        scene.report(key(1, 1), old(1));
+    }
+    scene.pass(millis(5));
+    scene.report(key(1, 1), old(1));
+    assert_eq!(scene.pass(secs(20)), [""; 0]);
+    assert_eq!(scene.arrive(1), [grant(0, 0, 1)]);
+}
+
+#[test]
+fn a_heartbeat_that_is_not_announced_is_learnt() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), old(1));
+    for _ in 0..3 {
+        scene.pass(secs(1));
+        scene.report(key(1, 1), old(1));
+    }
+    scene.pass(secs(3));
+    assert_eq!(scene.arrive(1), [""; 0], "three of its heartbeats are missing");
+}
