@@ -254,6 +254,7 @@ impl Pool {
                 state: InstanceState::Pending,
                 was_seen: false,
                 address: None,
+                heard_at: None,
                 launched_at,
                 boot_deadline: launched_at + self.config.boot_timeout,
                 phase: Phase::Starting,

@@ -32,6 +32,8 @@ pub(super) struct Instance {
     /// The fleet has shown it: what it never showed may only be late, and is not lost before its boot deadline.
     pub(super) was_seen: bool,
     pub(super) address: Option<SocketAddr>,
+    /// Where its agent says that its server listens: how the agent's next life finds back.
+    pub(super) heard_at: Option<SocketAddr>,
     pub(super) launched_at: Mono,
     pub(super) boot_deadline: Mono,
     /// How far its server has come, by its agent's reports.
@@ -97,7 +99,7 @@ impl Core {
         let bound = agent.instance.clone().filter(is_known);
         let named = agent.report.instance.clone();
         let by_id = named.clone().filter(is_known);
-        let by_address = || pool.instances.iter().find(|(_, instance)| instance.address == Some(address));
+        let by_address = || pool.instances.iter().find(|(_, i)| i.address.or(i.heard_at) == Some(address));
         let by_age = || {
             let is_silent = |i: &Instance| i.agents.is_empty() && i.address.is_none() && i.is_booting();
             let could_be =
@@ -105,18 +107,17 @@ impl Core {
             could_be.min_by_key(|(_, i)| i.launched_at).filter(|_| is_alone && named.is_none())
         };
         let is_new = bound.is_none();
-        let sure = by_id.or_else(|| by_address().map(|(id, _)| id.clone()));
-        let found = bound.or_else(|| sure.clone()).or_else(|| by_age().map(|(id, _)| id.clone()));
-        if is_new {
-            agent.is_guess = sure.is_none();
-        }
+        let found = bound.or(by_id).or_else(|| by_address().or_else(by_age).map(|(id, _)| id.clone()));
         agent.instance.clone_from(&found);
         let Some(id) = found else { return };
         let Some(instance) = pool.instances.get_mut(&id) else { return };
+        agent.is_guess = named.as_ref() != Some(&id) && instance.address != Some(address);
+        let is_sure = is_new && !agent.is_guess;
         instance.agents.insert(key);
         instance.agent_lost_at = None;
+        instance.heard_at = Some(address);
         let others: Vec<AgentKey> = instance.agents.iter().copied().filter(|&other| other != key).collect();
-        if is_new && sure.is_some() {
+        if is_sure {
             for other in others {
                 self.doubt_guess_beside(other, address);
             }
@@ -144,6 +145,7 @@ impl Core {
         let Some(pool) = self.pools.get_mut(&agent.pool) else { return };
         if let Some(instance) = pool.instances.get_mut(&id) {
             instance.agents.remove(&key);
+            instance.heard_at = None;
             if instance
                 .agents
                 .iter()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::hosts::Fate;
+use super::hosts::{Fate, HostState};
 use super::world::{Happening, World};
 use crate::core::{AgentId, AgentKey, AgentReport, Connection, Event, Incarnation, Mono, Phase};
 
@@ -157,6 +157,10 @@ impl World {
     pub(super) fn report_told(&mut self, host: usize, event: Event, foreign: u32, is_true: bool) {
         let Event::AgentReported { agent, connection, report } = &event else { return };
         let (agent, connection, has_slots) = (*agent, *connection, report.slots_total > 0);
+        // Without its name, a dead launch's last words would be taken for the next launch's first.
+        if self.hosts[host].state == HostState::Gone && report.instance.is_none() {
+            return;
+        }
         let now = self.now;
         // A sample may be older than the report before it by the longest way.
         let slack = self.options.network_max + AGE_MAX * 2;

@@ -224,6 +224,9 @@ impl World {
             .waiting
             .iter()
             .any(|id| self.clients.requests.get(id).is_some_and(|request| request.pool == pool));
+        if drain == Some(Drain::Fault) {
+            self.boot_fails(pool);
+        }
         if drain == Some(Drain::Idle) && is_wanted {
             self.fail(&format!("{name} is terminated as idle while requests wait"));
         }

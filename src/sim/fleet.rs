@@ -220,7 +220,9 @@ impl World {
 
     fn observe(&mut self, pool: PoolId) -> BTreeMap<InstanceId, InstanceObserved> {
         let is_told = self.pool(pool).fleet_names_launches;
-        let knows_addresses = self.pool(pool).agents_are_old;
+        // Agents without a name are told apart by their addresses, unless there is but one.
+        let is_nameless = self.pool(pool).agents_are_old;
+        let has_several = self.pool(pool).config.instances_max > 1;
         let mut seen = BTreeMap::new();
         for (at, host) in self.hosts.iter_mut().enumerate() {
             let Some(id) = host.instance.clone().filter(|_| host.pool == pool) else { continue };
@@ -240,7 +242,7 @@ impl World {
             if host.visible_at > self.now && host.state != HostState::Gone {
                 continue;
             }
-            let is_known = state == InstanceState::Running && (knows_addresses || at % 2 == 0);
+            let is_known = if is_nameless { has_several } else { at % 2 == 0 };
             seen.insert(id, InstanceObserved { state, address: is_known.then_some(host.address) });
         }
         seen

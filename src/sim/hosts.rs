@@ -286,10 +286,9 @@ impl World {
             return;
         }
         self.hosts[at].state = HostState::Gone;
-        if !self.hosts[at].has_registered {
-            let pool = self.hosts[at].pool;
-            self.boot_fails(pool);
-        }
+        // If it is gone before the core could tie its agent to it, that is a boot that failed.
+        let pool = self.hosts[at].pool;
+        self.boot_fails(pool);
         let cut = self.hosts[at].server.dies();
         let is_silent = self.chance(300);
         for lease in cut {
@@ -301,7 +300,6 @@ impl World {
         for agent in 0..self.hosts[at].agents.len() {
             self.agent_disconnects(at, agent, !is_silent);
         }
-        let pool = self.hosts[at].pool;
         self.fleet_changed(pool);
     }
 

@@ -237,3 +237,14 @@ fn an_agent_that_was_there_before_the_launch_is_not_taken_for_it() {
     let pools = scene.core.snapshot().pools;
     assert!(!pools[0].instances[0].registered);
 }
+
+#[test]
+fn the_next_life_of_an_agent_without_a_name_finds_its_instance_again() {
+    let mut scene = guessed();
+    scene.disconnect(key(2, 1), 1);
+    scene.end(0, LeaseEnd::Done);
+    scene.pass(secs(5));
+    scene.connect(key(2, 2), ready(2, 1, 1));
+    scene.pass_with(secs(60), &[(key(2, 2), ready(2, 1, 1))]);
+    assert_eq!(scene.plan(), [], "it is heard, and busy");
+}
