@@ -22,6 +22,8 @@ pub(super) struct AgentModel {
     told_until: Mono,
     /// When the last report arrived, over this life.
     heard_at: Option<Mono>,
+    /// It said more or fewer slots than there are.
+    told_lie: bool,
 }
 
 impl World {
@@ -35,6 +37,7 @@ impl World {
             frozen_until: Mono::default(),
             told_until: Mono::default(),
             heard_at: None,
+            told_lie: false,
         });
         self.agent_connects(host, self.hosts[host].agents.len() - 1);
     }
@@ -171,14 +174,16 @@ impl World {
         let reporter = found.agents.iter_mut().find(|model| model.key == agent);
         if let Some(reporter) = reporter {
             let before = reporter.heard_at.replace(now);
+            reporter.told_lie = !is_true;
             if latest == Some(connection) {
                 let is_calm = before.is_some_and(|before| found.calm_since + slack < before);
                 found.foreign_known = if is_calm && is_true { foreign } else { 0 };
-                found.is_excused = !is_true || found.lie != 0 || (found.is_excused && lies_on);
             } else {
                 // The core may go by this one, if the later one is not heard.
                 found.foreign_known = found.foreign_known.min(foreign);
             }
+            let is_lying = found.lie != 0 || found.agents.iter().any(|agent| agent.told_lie);
+            found.is_excused = is_lying || (found.is_excused && lies_on);
         }
         if has_slots && !found.has_registered && found.is_there() {
             found.has_registered = true;

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Seeds of each part of a run without `PADDOCK_SIM_SEEDS`. The parts run side by side.
-const SEEDS_OF_PART: u64 = 500;
+const SEEDS_OF_PART: u64 = 1000;
 const PARTS: u64 = 4;
 
 /// Seeds that once led to a fix of the core, by what they showed.
