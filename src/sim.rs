@@ -65,7 +65,7 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// The first promise that was broken.
-pub fn run(seed: u64) -> Result<Trace, Failure> {
+pub fn run(seed: u64) -> Result<Trace, Box<Failure>> {
     play(Options::from_seed(seed))
 }
 
@@ -73,12 +73,12 @@ pub fn run(seed: u64) -> Result<Trace, Failure> {
 ///
 /// # Errors
 /// The first promise that was broken.
-pub fn play(options: Options) -> Result<Trace, Failure> {
+pub fn play(options: Options) -> Result<Trace, Box<Failure>> {
     let mut world = World::new(options);
     world.play();
     world.check_end();
     match world.failure {
         None => Ok(Trace { log: world.log, tally: world.tally }),
-        Some(why) => Err(Failure { options: world.options, why, log: world.log }),
+        Some(why) => Err(Box::new(Failure { options: world.options, why, log: world.log })),
     }
 }

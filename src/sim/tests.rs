@@ -26,7 +26,7 @@ fn play_part(part: u64) -> BTreeMap<&'static str, u64> {
     let mut tally = BTreeMap::new();
     for seed in (part..seeds()).step_by(PARTS as usize) {
         let trace = run(seed).unwrap_or_else(|failure| panic!("{failure}"));
-        if seed / PARTS % 4 == 0 {
+        if (seed / PARTS).is_multiple_of(4) {
             let again = run(seed).unwrap_or_else(|failure| panic!("{failure}"));
             assert!(trace == again, "seed {seed}: two runs differ");
         }
