@@ -29,6 +29,8 @@ mod registry;
 mod rest;
 mod scaling;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -175,6 +177,7 @@ impl Core {
             Event::OperationUnknown { operation } => self.operation_unknown(operation),
             Event::ShutdownBegan => self.shutdown_began(),
         }
+        self.refuse_hopeless();
     }
 
     /// When to call [`Core::handle_timeout`], and what for.
@@ -202,6 +205,7 @@ impl Core {
                 Timer::Deadline(request) => self.deadline_passed(request),
             }
         }
+        self.refuse_hopeless();
     }
 
     /// The next thing to do, once.

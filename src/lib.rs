@@ -15,4 +15,5 @@ pub mod protocol;
 pub mod proxy;
 pub mod scaler;
 pub mod signals;
+pub mod sim;
 pub mod supervise;

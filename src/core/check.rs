@@ -162,7 +162,8 @@ impl Core {
     fn check_wake(&self) -> Result<(), Broken> {
         let plan = self.plan(super::Now { mono: self.now, wall: std::time::Duration::ZERO });
         for (&id, pool) in &self.pools {
-            if !pool.config.has_fleet || pool.queue.is_empty() || self.shutting_down {
+            let can_launch = pool.config.has_fleet && pool.config.instances_max > 0;
+            if !can_launch || pool.queue.is_empty() || self.shutting_down {
                 continue;
             }
             if let Some(Rejection::NoCapacity { .. }) = self.out_of_capacity(id) {

@@ -53,7 +53,7 @@ pub(super) enum LeaseState {
     /// Sent, or about to be.
     Waiting,
     /// The answer runs.
-    Answering,
+    Answering { since: Mono },
     /// Cancelled: llama.cpp may still compute.
     Cooling { since: Mono },
 }
@@ -136,10 +136,11 @@ impl Core {
     }
 
     pub(super) fn answer_started(&mut self, lease: LeaseId) {
+        let since = self.now;
         if let Some(lease) = self.leases.get_mut(&lease)
             && lease.state == LeaseState::Waiting
         {
-            lease.state = LeaseState::Answering;
+            lease.state = LeaseState::Answering { since };
         }
     }
 
@@ -149,9 +150,8 @@ impl Core {
         if matches!(lease.state, LeaseState::Cooling { .. }) {
             return;
         }
-        let (request, agent) = (lease.request, lease.agent);
-        let can_cool = self.agents.get(&agent).is_some_and(|agent| agent.is_connected) && lease.slots > 0;
-        if end == LeaseEnd::Cancelled && can_cool {
+        let request = lease.request;
+        if end == LeaseEnd::Cancelled && lease.slots > 0 {
             lease.state = LeaseState::Cooling { since: now };
             self.arm(Timer::Cooling(id), now + COOLING);
             self.requests.remove(&request);
@@ -180,24 +180,25 @@ impl Core {
     }
 
     /// Ends the cooling that a report shows to be over: of the busy slots that it counts, those that surely belong to
-    /// answers that run are not cooling ones.
+    /// answers that ran already when it was sampled are not cooling ones.
     pub(super) fn release_cooled(&mut self, key: AgentKey, sampled: Mono) {
         let Some(agent) = self.agents.get(&key) else { return };
         let mut answering = 0;
-        let mut cooling: Vec<(LeaseId, u32)> = Vec::new();
+        let mut cooling: Vec<(Mono, LeaseId, u32)> = Vec::new();
         for id in &agent.leases {
             let Some(lease) = self.leases.get(id) else { continue };
             match lease.state {
-                LeaseState::Answering => answering += lease.slots,
+                LeaseState::Answering { since } if since <= sampled => answering += lease.slots,
                 LeaseState::Cooling { since } if since < sampled => {
-                    cooling.push((*id, lease.slots));
+                    cooling.push((since, *id, lease.slots));
                 }
-                LeaseState::Cooling { .. } | LeaseState::Waiting => {}
+                LeaseState::Cooling { .. } | LeaseState::Answering { .. } | LeaseState::Waiting => {}
             }
         }
         let mut still_cooling = agent.report.slots_busy.saturating_sub(answering);
-        // The youngest go on cooling: the server has had least time for them.
-        for (id, slots) in cooling.into_iter().rev() {
+        // The ones cancelled last go on cooling: the server has had least time for them.
+        cooling.sort_unstable();
+        for (_, id, slots) in cooling.into_iter().rev() {
             if still_cooling > 0 {
                 still_cooling = still_cooling.saturating_sub(slots);
             } else {
@@ -219,8 +220,7 @@ impl Core {
         if matches!(lease.state, LeaseState::Cooling { .. }) {
             return;
         }
-        let is_connected = self.agents.get(&agent).is_some_and(|agent| agent.is_connected);
-        if kind == AttemptFailure::Died && is_connected && lease.slots > 0 {
+        if kind == AttemptFailure::Died && lease.slots > 0 {
             lease.state = LeaseState::Cooling { since: now };
             self.arm(Timer::Cooling(id), now + COOLING);
         } else {

@@ -61,6 +61,9 @@ impl Core {
                 for instance in launched {
                     pool.adopt(instance, operation, self.now);
                 }
+                if let Some(at) = pool.boot_deadline() {
+                    self.arm_by(Timer::Boot(id), at);
+                }
             }
             Step::Terminate(instance) => {
                 if let Some(instance) = pool.instances.get_mut(&instance) {
@@ -92,6 +95,7 @@ impl Core {
                 if let Some(instance) = pool.instances.get_mut(&instance) {
                     instance.terminate = Terminate::Failed { retry_at: now + OPERATION_PAUSE };
                 }
+                self.keep_what_is_wanted(id);
             }
             Step::Describe => pool.describe_after = now + OPERATION_PAUSE,
         }
@@ -138,8 +142,10 @@ impl Core {
         let Some(pool) = self.pools.get_mut(&id) else { return };
         pool.is_observed = true;
         let was_uncertain = std::mem::take(&mut pool.is_uncertain);
-        let missing: Vec<InstanceId> =
-            pool.instances.keys().filter(|known| !observed.contains_key(known)).cloned().collect();
+        let unseen = pool.instances.iter().filter(|(known, instance)| {
+            !observed.contains_key(known) && (instance.was_seen || !instance.is_booting())
+        });
+        let missing: Vec<InstanceId> = unseen.map(|(known, _)| known.clone()).collect();
         let mut lost: Vec<(InstanceId, Arc<str>)> = missing
             .into_iter()
             .map(|instance| (instance, Arc::from("it is not in the fleet any more")))
@@ -154,10 +160,11 @@ impl Core {
                 pool.adopt(instance_id.clone(), oldest.unwrap_or(OperationId(0)), now);
             }
             let Some(instance) = pool.instances.get_mut(&instance_id) else { continue };
+            instance.was_seen = true;
             instance.state = seen.state;
             instance.address = seen.address;
             if !instance.is_there() {
-                instance.drain = instance.drain.or(Some(Drain::Notice));
+                instance.drain = Some(Drain::Notice);
             } else if was_uncertain && instance.terminate == Terminate::Asked {
                 // The lost call did not reach it.
                 instance.terminate = Terminate::NotAsked;
@@ -176,6 +183,7 @@ impl Core {
         }
         self.bind_all(id);
         self.reindex_pool(id);
+        self.keep_what_is_wanted(id);
         self.settle(id);
         self.arm_by(Timer::Rest(id), now + REST_INTERVAL);
     }
@@ -244,13 +252,16 @@ impl Pool {
             id,
             Instance {
                 state: InstanceState::Pending,
+                was_seen: false,
                 address: None,
+                heard_at: None,
                 launched_at,
                 boot_deadline: launched_at + self.config.boot_timeout,
                 phase: Phase::Starting,
                 registered_at: None,
                 agents: BTreeSet::new(),
                 agent_lost_at: None,
+                unready_since: None,
                 rest_since: now,
                 drain: None,
                 terminate: Terminate::NotAsked,

@@ -29,7 +29,11 @@ pub enum Drain {
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) state: InstanceState,
+    /// The fleet has shown it: what it never showed may only be late, and is not lost before its boot deadline.
+    pub(super) was_seen: bool,
     pub(super) address: Option<SocketAddr>,
+    /// Where its agent says that its server listens: how the agent's next life finds back.
+    pub(super) heard_at: Option<SocketAddr>,
     pub(super) launched_at: Mono,
     pub(super) boot_deadline: Mono,
     /// How far its server has come, by its agent's reports.
@@ -39,6 +43,8 @@ pub(super) struct Instance {
     /// Every life of an agent on it that is heard or holds leases.
     pub(super) agents: BTreeSet<AgentKey>,
     pub(super) agent_lost_at: Option<Mono>,
+    /// Since when its agent says that its server cannot be used, after it once could.
+    pub(super) unready_since: Option<Mono>,
     /// The last response byte, or the registration.
     pub(super) rest_since: Mono,
     pub(super) drain: Option<Drain>,
@@ -78,38 +84,80 @@ impl Instance {
 
 impl Core {
     /// Finds the instance that an agent speaks for: by the id that it reports, then by its address, then the oldest
-    /// that nobody speaks for and whose address the fleet does not know.
+    /// that nobody speaks for and whose address the fleet does not know. The last is a guess: it holds until the fleet
+    /// shows another address, or an agent names the instance. It is not made for an agent that was there before the
+    /// launch, or beside another at its address.
     pub(super) fn bind(&mut self, key: AgentKey) {
+        self.doubt_guess(key);
         let Some(agent) = self.agents.get_mut(&key) else { return };
         let Some(pool) = self.pools.get_mut(&agent.pool) else { return };
         let is_known = |id: &InstanceId| pool.instances.contains_key(id);
-        if agent.instance.as_ref().is_some_and(is_known) {
-            if let Some(instance) = agent.instance.as_ref().and_then(|id| pool.instances.get_mut(id)) {
-                instance.agents.insert(key);
-                instance.agent_lost_at = None;
+        let address = agent.report.address;
+        let is_alone =
+            self.addresses.get(&address).is_none_or(|there| there.iter().all(|&other| other == key));
+        let known_since = agent.known_since;
+        let bound = agent.instance.clone().filter(is_known);
+        let named = agent.report.instance.clone();
+        let by_id = named.clone().filter(is_known);
+        let by_address = || pool.instances.iter().find(|(_, i)| i.address.or(i.heard_at) == Some(address));
+        let by_age = || {
+            let is_silent = |i: &Instance| i.agents.is_empty() && i.address.is_none() && i.is_booting();
+            let could_be =
+                pool.instances.iter().filter(|(_, i)| is_silent(i) && i.launched_at <= known_since);
+            could_be.min_by_key(|(_, i)| i.launched_at).filter(|_| is_alone && named.is_none())
+        };
+        let is_new = bound.is_none();
+        let found = bound.or(by_id).or_else(|| by_address().or_else(by_age).map(|(id, _)| id.clone()));
+        agent.instance.clone_from(&found);
+        let Some(id) = found else { return };
+        let Some(instance) = pool.instances.get_mut(&id) else { return };
+        agent.is_guess = named.as_ref() != Some(&id) && instance.address != Some(address);
+        let is_sure = is_new && !agent.is_guess;
+        instance.agents.insert(key);
+        instance.agent_lost_at = None;
+        instance.heard_at = Some(address);
+        let others: Vec<AgentKey> = instance.agents.iter().copied().filter(|&other| other != key).collect();
+        if is_sure {
+            for other in others {
+                self.doubt_guess_beside(other, address);
             }
+        }
+    }
+
+    /// Gives up a guess that the fleet's own word about the address contradicts.
+    fn doubt_guess(&mut self, key: AgentKey) {
+        let Some(agent) = self.agents.get(&key).filter(|agent| agent.is_guess) else { return };
+        if let Some(instance) = self.instance_of(agent)
+            && let Some(address) = instance.address
+        {
+            self.doubt_guess_beside(key, address);
+        }
+    }
+
+    /// Gives up a guess, if the instance turns out to be at this address. It then boots still, as far as is known.
+    fn doubt_guess_beside(&mut self, key: AgentKey, address: SocketAddr) {
+        let Some(agent) = self.agents.get_mut(&key) else { return };
+        if !agent.is_guess || agent.report.address == address {
             return;
         }
-        let by_id = agent.report.instance.clone().filter(is_known);
-        let address = agent.report.address;
-        let by_address = || pool.instances.iter().find(|(_, instance)| instance.address == Some(address));
-        let by_age = || {
-            let silent = |instance: &Instance| instance.agents.is_empty() && instance.address.is_none();
-            pool.instances
+        agent.is_guess = false;
+        let Some(id) = agent.instance.take() else { return };
+        let Some(pool) = self.pools.get_mut(&agent.pool) else { return };
+        if let Some(instance) = pool.instances.get_mut(&id) {
+            instance.agents.remove(&key);
+            instance.heard_at = None;
+            if instance
+                .agents
                 .iter()
-                .filter(|(_, i)| silent(i) && i.is_booting())
-                .min_by_key(|(_, i)| i.launched_at)
-        };
-        let found = match (by_id, &agent.report.instance) {
-            (Some(id), _) => Some(id),
-            (None, Some(_)) => by_address().map(|(id, _)| id.clone()),
-            (None, None) => by_address().or_else(by_age).map(|(id, _)| id.clone()),
-        };
-        agent.instance.clone_from(&found);
-        if let Some(instance) = found.and_then(|id| pool.instances.get_mut(&id)) {
-            instance.agents.insert(key);
-            instance.agent_lost_at = None;
+                .all(|other| self.agents.get(other).is_some_and(|other| !other.is_serving()))
+            {
+                instance.registered_at = None;
+                instance.unready_since = None;
+                instance.phase = Phase::Starting;
+            }
         }
+        self.plan_changed = true;
+        self.reindex(key);
     }
 
     pub(super) fn bind_all(&mut self, id: PoolId) {
@@ -150,6 +198,13 @@ impl Core {
         let Some(instance) = instance_id.and_then(|id| pool.instances.get_mut(&id)) else { return };
         instance.phase = phase;
         if !instance.is_booting() {
+            if serves {
+                instance.unready_since = None;
+            } else if instance.unready_since.is_none() {
+                instance.unready_since = Some(now);
+                let given_up_at = now + pool.config.boot_timeout;
+                self.arm_by(Timer::Rest(id), given_up_at);
+            }
             return;
         }
         if serves {

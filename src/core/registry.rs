@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::event::{AgentReport, Command, InstanceState, Phase};
+use super::event::{AgentReport, Command, Phase};
 use super::ids::{AgentKey, Connection, InstanceId, LeaseId, Mono, PoolId};
 use super::pick::Score;
 use super::{Broken, Core, Timer};
 
-/// What a Paddler 1.x agent reports at, until two of its reports were seen.
+/// What a Paddler 1.x agent reports at, until three of its reports were seen.
 const HEARTBEAT_ASSUMED: Duration = Duration::from_secs(10);
 /// A heartbeat that an agent announces or shows is believed within these bounds.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
@@ -18,6 +18,8 @@ const SILENT_HEARTBEATS: u32 = 3;
 /// After so many, and not before [`GONE_AFTER_MIN`], the agent is gone.
 const GONE_HEARTBEATS: u32 = 4;
 const GONE_AFTER_MIN: Duration = Duration::from_secs(10);
+/// The longest that a report is on its way, in all but rare cases: its count is older by as much as it may be.
+const REPORT_WAY_MAX: Duration = Duration::from_millis(250);
 /// How long nothing is sent to a server that could not be reached, or that died with a request.
 const QUARANTINE: Duration = Duration::from_secs(2);
 
@@ -32,6 +34,8 @@ pub(super) struct Agent {
     pub(super) reported_at: Mono,
     /// The report before the last: a sample of unknown age is not older than this.
     reported_before: Option<Mono>,
+    /// Between the last two reports.
+    interval: Option<Duration>,
     heartbeat: Duration,
     is_silent: bool,
     /// Its server said 503 while the agent still called it ready. Over with a report sampled after this.
@@ -40,6 +44,9 @@ pub(super) struct Agent {
     /// Why it is, or was, in quarantine.
     pub(super) trouble: Option<std::sync::Arc<str>>,
     pub(super) instance: Option<InstanceId>,
+    /// That it speaks for this instance is a guess.
+    pub(super) is_guess: bool,
+    pub(super) known_since: Mono,
     pub(super) leases: BTreeSet<LeaseId>,
     /// Slots under leases, cooling ones included.
     pub(super) held: u32,
@@ -73,10 +80,11 @@ impl Agent {
 
     /// The earliest time at which the last report's count can have been taken.
     fn sampled_at(&self) -> Mono {
-        match self.report.sample_age {
+        let sent_by = match self.report.sample_age {
             Some(age) => self.reported_at - age,
             None => self.reported_before.unwrap_or_default(),
-        }
+        };
+        sent_by - REPORT_WAY_MAX
     }
 }
 
@@ -96,12 +104,15 @@ impl Core {
             report: report.clone(),
             reported_at: now,
             reported_before: None,
+            interval: None,
             heartbeat: HEARTBEAT_ASSUMED,
             is_silent: false,
             not_ready_since: None,
             quarantined_until: None,
             trouble: None,
             instance: None,
+            is_guess: false,
+            known_since: now,
             leases: BTreeSet::new(),
             held: 0,
             riders: 0,
@@ -118,11 +129,13 @@ impl Core {
         agent.is_connected = true;
         agent.is_silent = false;
         if !is_new {
+            let interval = now.since(agent.reported_at);
+            // Two reports may come together, late the first: the longer of two intervals tells.
+            let before = agent.interval.replace(interval).unwrap_or(HEARTBEAT_ASSUMED);
+            agent.heartbeat = before.max(interval);
             agent.reported_before = Some(agent.reported_at);
         }
-        let observed = agent.reported_before.map(|before| now.since(before));
-        agent.heartbeat =
-            report.heartbeat.or(observed).unwrap_or(HEARTBEAT_ASSUMED).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
+        agent.heartbeat = report.heartbeat.unwrap_or(agent.heartbeat).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
         agent.reported_at = now;
         let address_before = std::mem::replace(&mut agent.report, report).address;
         agent.foreign = agent.report.slots_busy.saturating_sub(agent.held_peak);
@@ -177,13 +190,16 @@ impl Core {
             self.commands.push_back(Command::ForgetConnections { agent: key });
         }
         let pool = agent.pool;
+        let address = agent.report.address;
         let instance = agent.instance.clone();
         self.disarm(Timer::Silence(key));
-        self.reindex(key);
+        // An older agent may speak for the address again.
+        self.reindex_address(address);
         if let Some(id) = instance {
             self.agent_of_instance_gone(pool, &id);
         }
         self.forget_if_over(key);
+        self.settle(pool);
     }
 
     /// Drops an agent that is gone and holds nothing.
@@ -337,7 +353,7 @@ impl Core {
             return false;
         }
         let instance = agent.instance.as_ref().and_then(|id| self.pools.get(&agent.pool)?.instances.get(id));
-        instance.is_none_or(|instance| instance.drain.is_none() && instance.state == InstanceState::Running)
+        instance.is_none_or(|instance| instance.drain.is_none() && instance.is_there())
     }
 
     /// Brings the pool's indexes up to what the agent is now.

@@ -26,9 +26,18 @@ impl Core {
         self.arm_by(Timer::Rest(id), self.now + REST_INTERVAL);
     }
 
+    /// An instance whose end came to nothing stays if the queue has grown since.
+    pub(super) fn keep_what_is_wanted(&mut self, id: PoolId) {
+        if self.pools.get(&id).is_some_and(|pool| !pool.queue.is_empty()) {
+            self.cancel_idle_drain(id);
+            self.settle(id);
+        }
+    }
+
     /// Whether an instance has earned its rest.
     ///
-    /// 1. A registered instance whose agent is lost for good leaves, whatever else happens.
+    /// 1. A registered instance leaves, whatever else happens, if its agent is lost for good, or if its server has been
+    ///    of no use for as long as a boot may take.
     /// 2. Nothing leaves while anything waits or boots, while another leaves, or below the least number.
     /// 3. The one that has been idle longest, once that is long enough.
     /// 4. The least loaded one, once the others could have carried its load for as long.
@@ -38,9 +47,11 @@ impl Core {
         if !pool.config.has_fleet {
             return;
         }
+        let boot_timeout = pool.config.boot_timeout;
         let mut lost = Vec::new();
         for instance in pool.instances.values_mut() {
-            let is_lost = instance.agent_lost_at.is_some_and(|at| at + LOST_AGENT_GRACE <= now);
+            let is_lost = instance.agent_lost_at.is_some_and(|at| at + LOST_AGENT_GRACE <= now)
+                || instance.unready_since.is_some_and(|at| at + boot_timeout <= now);
             if is_lost && instance.registered_at.is_some() && instance.drain.is_none() {
                 instance.drain = Some(Drain::Fault);
                 lost.extend(instance.agents.iter().copied());

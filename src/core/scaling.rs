@@ -218,7 +218,7 @@ impl Core {
         instances + unbound.count()
     }
 
-    fn instance_of<'a>(&'a self, agent: &Agent) -> Option<&'a Instance> {
+    pub(super) fn instance_of<'a>(&'a self, agent: &Agent) -> Option<&'a Instance> {
         self.pools.get(&agent.pool)?.instances.get(agent.instance.as_ref()?)
     }
 

@@ -67,8 +67,19 @@ impl Core {
         trouble.failures = BOOT_FAILURES_MAX - 1;
         trouble.refusal = (trouble.refusal * 2).clamp(REFUSAL, REFUSAL_MAX);
         trouble.refuse_until = Some(now + trouble.refusal);
-        if let Some(because) = self.out_of_capacity(id) {
-            self.reject_queued(Some(id), &because);
+    }
+
+    /// Tells those who wait for a fleet that is known to fail, once nothing serves or boots: after the last failure, or
+    /// after the loss of what still served.
+    pub(super) fn refuse_hopeless(&mut self) {
+        let now = self.now;
+        let refusing = self.pools.iter().filter(|(_, pool)| pool.has_refusal(now).is_some());
+        let refusing: Vec<PoolId> =
+            refusing.filter(|(_, pool)| !pool.queue.is_empty()).map(|(&id, _)| id).collect();
+        for id in refusing {
+            if let Some(because) = self.out_of_capacity(id) {
+                self.reject_queued(Some(id), &because);
+            }
         }
     }
 

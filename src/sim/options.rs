@@ -1,0 +1,183 @@
+//! What a seed chooses before its world begins.
+
+use std::time::Duration;
+
+use crate::core::{Config, Mono, PoolConfig};
+
+/// Report delays stay below what the core allows for.
+const NETWORK_MAX: Duration = Duration::from_millis(200);
+
+/// The world of one seed.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Of everything random.
+    pub seed: u64,
+    /// The core's limits.
+    pub core: Config,
+    /// Each pool, by its number.
+    pub pools: Vec<PoolOptions>,
+    /// How many tenants share the gateway.
+    pub tenants: u32,
+    /// The longest way of a report.
+    pub network_max: Duration,
+    /// How late the shell calls back when the core asked to be called.
+    pub timer_late: Duration,
+    /// Faults come this often, until they heal.
+    pub fault_every: Duration,
+    /// When everything heals.
+    pub heal_at: Mono,
+    /// When the gateway begins to shut down.
+    pub shutdown_at: Option<Mono>,
+    /// The most requests of a burst.
+    pub burst_max: u32,
+    /// The longest lull between bursts.
+    pub lull_max: Duration,
+    /// In thousandths: requests for several slots, requests for none, clients that leave.
+    pub many_permille: u32,
+    /// See `many_permille`.
+    pub none_permille: u32,
+    /// See `many_permille`.
+    pub leave_permille: u32,
+    /// The longest decoding.
+    pub decode_max: Duration,
+    /// Cycles from zero to zero, one request each, in place of bursts.
+    pub cycles: u32,
+}
+
+/// One pool and what serves it.
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    /// The core's view.
+    pub config: PoolConfig,
+    /// Slots of each server.
+    pub slots: u32,
+    /// Servers that no fleet started.
+    pub statics: u32,
+    /// Whether the fleet names what a wake launched, as one of processes does, or only shows it later.
+    pub fleet_names_launches: bool,
+    /// How often the fleet is looked at.
+    pub observe_every: Duration,
+    /// The longest answer of the fleet.
+    pub operation_max: Duration,
+    /// The longest a launched instance stays out of sight.
+    pub visible_after_max: Duration,
+    /// From launch to health.
+    pub boot_min: Duration,
+    /// From launch to health, at most.
+    pub boot_max: Duration,
+    /// In thousandths: operations and launches that go wrong before the heal.
+    pub trouble_permille: u32,
+    /// How often agents report.
+    pub report_every: Duration,
+    /// Paddler 1.x: no heartbeat, no age, no instance.
+    pub agents_are_old: bool,
+}
+
+impl Options {
+    /// What this seed chooses.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let rng = &mut rng;
+        let heal = seconds(rng, 60, 400);
+        let pools = (0..if one_in(rng, 4) { 2 } else { 1 }).map(|_| PoolOptions::random(rng)).collect();
+        Self {
+            seed,
+            core: Config {
+                queue_max: *choice(rng, &[0, 1, 3, 10, 30, 100, 1000]),
+                wait_max: *choice(rng, &[1, 5, 20, 60, 120, 300].map(Duration::from_secs)),
+                bypass_max: *choice(rng, &[0, 200, 1000, 5000].map(Duration::from_millis)),
+                seed: rng.u64(..),
+            },
+            pools,
+            tenants: rng.u32(1..=2),
+            network_max: *choice(rng, &[Duration::ZERO, Duration::from_millis(20), NETWORK_MAX]),
+            timer_late: *choice(rng, &[0, 0, 1, 20].map(Duration::from_millis)),
+            fault_every: *choice(rng, &[1, 3, 10, 30, 1000].map(Duration::from_secs)),
+            heal_at: Mono(heal),
+            shutdown_at: one_in(rng, 6).then(|| Mono(heal.mul_f64(rng.f64()))),
+            burst_max: *choice(rng, &[1, 4, 12, 30]),
+            lull_max: *choice(rng, &[2, 10, 40, 90].map(Duration::from_secs)),
+            many_permille: *choice(rng, &[0, 0, 100, 300]),
+            none_permille: *choice(rng, &[0, 0, 100]),
+            leave_permille: *choice(rng, &[0, 50, 300]),
+            decode_max: *choice(rng, &[100, 1000, 8000].map(Duration::from_millis)),
+            cycles: 0,
+        }
+    }
+
+    /// A calm world, in which a request arrives whenever the fleet is at zero, so many times.
+    #[must_use]
+    pub fn cycles(seed: u64, cycles: u32) -> Self {
+        let mut options = Self::from_seed(seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut pool = PoolOptions::random(&mut rng);
+        pool.config.has_fleet = true;
+        pool.config.instances_min = 0;
+        pool.config.instances_max = 1;
+        pool.statics = 0;
+        pool.trouble_permille = 0;
+        pool.config.boot_timeout = Duration::from_secs(120);
+        pool.boot_max = pool.boot_min + Duration::from_secs(5);
+        options.pools = vec![pool];
+        options.core.queue_max = 10;
+        options.core.wait_max = Duration::from_secs(300);
+        options.heal_at = Mono::default();
+        options.shutdown_at = None;
+        options.leave_permille = 0;
+        options.cycles = cycles;
+        options
+    }
+}
+
+impl PoolOptions {
+    fn random(rng: &mut fastrand::Rng) -> Self {
+        let has_fleet = !one_in(rng, 5);
+        let instances_max = if one_in(rng, 25) { 0 } else { rng.u32(1..=4) };
+        let instances_min = if one_in(rng, 4) { rng.u32(0..=instances_max) } else { 0 };
+        let boot_min = seconds(rng, 1, 30);
+        let boot_max = boot_min + seconds(rng, 0, 30);
+        let slots = rng.u32(1..=8);
+        Self {
+            config: PoolConfig {
+                has_fleet,
+                instances_min,
+                instances_max,
+                slots_hint: if one_in(rng, 2) { slots } else { 1 },
+                idle_timeout: *choice(rng, &[0, 1, 5, 30, 120].map(Duration::from_secs)),
+                // A launch is told, shown and heard within this after its boot.
+                boot_timeout: boot_max + seconds(rng, 25, 90),
+                life_min: *choice(rng, &[0, 5, 60].map(Duration::from_secs)),
+            },
+            slots,
+            statics: if has_fleet { u32::from(instances_min == 0 && one_in(rng, 8)) } else { rng.u32(0..=3) },
+            fleet_names_launches: one_in(rng, 2),
+            observe_every: seconds(rng, 1, 6),
+            operation_max: *choice(rng, &[0, 200, 3000].map(Duration::from_millis)),
+            visible_after_max: *choice(rng, &[0, 0, 5].map(Duration::from_secs)),
+            boot_min,
+            boot_max,
+            trouble_permille: *choice(rng, &[0, 0, 100, 300, 700]),
+            report_every: *choice(rng, &[500, 1000, 5000, 10_000].map(Duration::from_millis)),
+            agents_are_old: one_in(rng, 4),
+        }
+    }
+
+    /// Whether anything can ever serve it.
+    #[must_use]
+    pub fn can_serve(&self) -> bool {
+        self.statics > 0 || (self.config.has_fleet && self.config.instances_max > 0)
+    }
+}
+
+fn one_in(rng: &mut fastrand::Rng, n: u32) -> bool {
+    rng.u32(0..n) == 0
+}
+
+fn seconds(rng: &mut fastrand::Rng, least: u64, most: u64) -> Duration {
+    Duration::from_millis(rng.u64(least * 1000..=most * 1000))
+}
+
+fn choice<'a, T>(rng: &mut fastrand::Rng, of: &'a [T]) -> &'a T {
+    &of[rng.usize(0..of.len())]
+}

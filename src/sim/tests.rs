@@ -1,0 +1,119 @@
+//! Many seeds, one seed, the same bytes, a thousand cycles. `docs/testing.md` tells how to run them.
+
+use super::*;
+
+/// Seeds of each part of a run without `PADDOCK_SIM_SEEDS`. The parts run side by side.
+const SEEDS_OF_PART: u64 = 1000;
+const PARTS: u64 = 4;
+
+/// Seeds that once led to a fix of the core, by what they showed.
+const KNOWN: &[(&str, u64)] = &[
+    ("an older agent's place in the index went stale when the later one left", 11),
+    ("a launch that its fleet showed late was taken for lost", 19),
+    ("an idle instance whose end had failed was ended again while requests waited", 22),
+    ("an instance whose llama.cpp never came back counted as capacity for ever", 51),
+    ("an agent without a name was bound to another's instance, for good", 621),
+    ("an answer that began after the count passed for the cancelled one", 1567),
+    ("a slot cancelled while its agent was away was free at once", 5147),
+];
+
+fn seeds() -> u64 {
+    std::env::var("PADDOCK_SIM_SEEDS").map_or(SEEDS_OF_PART * PARTS, |seeds| seeds.parse().unwrap())
+}
+
+/// Plays one part of the seeds, every fourth of them twice, and gives the counts.
+fn play_part(part: u64) -> BTreeMap<&'static str, u64> {
+    let mut tally = BTreeMap::new();
+    for seed in (part..seeds()).step_by(PARTS as usize) {
+        let trace = run(seed).unwrap_or_else(|failure| panic!("{failure}"));
+        if (seed / PARTS).is_multiple_of(4) {
+            let again = run(seed).unwrap_or_else(|failure| panic!("{failure}"));
+            assert!(trace == again, "seed {seed}: two runs differ");
+        }
+        for (what, count) in trace.tally {
+            *tally.entry(what).or_default() += count;
+        }
+    }
+    tally
+}
+
+#[test]
+fn seeds_of_part_0() {
+    let tally = play_part(0);
+    // A world in which something never happens proves nothing about it.
+    for what in [
+        "answered",
+        "cut",
+        "left",
+        "a client left the queue",
+        "a client left its answer",
+        "an attempt could not connect",
+        "an attempt died",
+        "an attempt met a loading server",
+        "a wake failed",
+        "a launch went wrong",
+        "a termination or a look failed",
+        "an answer of the fleet was lost",
+        "an instance exited",
+        "told: queue full",
+        "told: queue timeout",
+        "told: no capacity",
+        "told: no agents",
+        "told: shutting down",
+        "told: upstream failed",
+        "fault: a connection breaks",
+        "fault: an agent flaps",
+        "fault: an agent freezes",
+        "fault: an agent lies",
+        "fault: an agent restarts",
+        "fault: an instance vanishes",
+        "fault: an old attempt ends again",
+        "fault: llama.cpp dies",
+        "fault: llama.cpp does not come back",
+        "fault: somebody else uses slots",
+        "fault: the fleet ends an instance",
+        "fault: two agents at one address",
+    ] {
+        assert!(seeds() < 500 || tally.contains_key(what), "it never happened: {what}; {tally:#?}");
+    }
+}
+
+#[test]
+fn seeds_of_part_1() {
+    play_part(1);
+}
+
+#[test]
+fn seeds_of_part_2() {
+    play_part(2);
+}
+
+#[test]
+fn seeds_of_part_3() {
+    play_part(3);
+}
+
+#[test]
+fn seeds_that_led_to_a_fix_hold() {
+    for (what, seed) in KNOWN {
+        run(*seed).unwrap_or_else(|failure| panic!("{failure}\nit once showed that {what}"));
+    }
+}
+
+/// `PADDOCK_SIM_SEED=n` plays that seed alone and shows its whole log.
+#[test]
+fn one_seed() {
+    let seed = std::env::var("PADDOCK_SIM_SEED").map_or(0, |seed| seed.parse().unwrap());
+    match run(seed) {
+        Ok(trace) => println!("{}{:#?}", trace.log, trace.tally),
+        Err(failure) => panic!("{}\n{failure}", failure.log),
+    }
+}
+
+#[test]
+fn a_thousand_cycles_from_zero_to_zero() {
+    let trace = play(Options::cycles(1, 1000)).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(trace.tally.get("answered"), Some(&1000));
+    assert_eq!(trace.tally.get("a wake"), Some(&1000));
+    assert_eq!(trace.tally.get("rejected"), None);
+}
