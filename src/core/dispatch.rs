@@ -54,8 +54,8 @@ pub(super) enum LeaseState {
     Waiting,
     /// The answer runs.
     Answering { since: Mono },
-    /// Cancelled: llama.cpp may still compute.
-    Cooling { since: Mono },
+    /// Cancelled: llama.cpp may still compute. Whether it did by the last report is noted.
+    Cooling { since: Mono, is_seen: bool },
 }
 
 impl Core {
@@ -152,7 +152,7 @@ impl Core {
         }
         let request = lease.request;
         if end == LeaseEnd::Cancelled && lease.slots > 0 {
-            lease.state = LeaseState::Cooling { since: now };
+            lease.state = LeaseState::Cooling { since: now, is_seen: false };
             self.arm(Timer::Cooling(id), now + COOLING);
             self.requests.remove(&request);
             return;
@@ -169,14 +169,16 @@ impl Core {
         }
     }
 
+    /// The cooling time is over. llama.cpp notices a client's leaving late while it is asked or prefills, so what the
+    /// last report still counted goes on being busy, as foreign use.
     pub(super) fn cooling_ended(&mut self, id: LeaseId) {
-        if let Some(agent) = self.leases.get(&id).map(|lease| lease.agent) {
-            let pool = self.agents.get(&agent).map(|agent| agent.pool);
-            self.release(id);
-            if let Some(pool) = pool {
-                self.settle(pool);
-            }
+        let Some(lease) = self.leases.get(&id) else { return };
+        let (agent, pool, slots) = (lease.agent, lease.pool, lease.slots);
+        if matches!(lease.state, LeaseState::Cooling { is_seen: true, .. }) {
+            self.make_foreign(agent, slots);
         }
+        self.release(id);
+        self.settle(pool);
     }
 
     /// Ends the cooling that a report shows to be over: of the busy slots that it counts, those that surely belong to
@@ -189,7 +191,7 @@ impl Core {
             let Some(lease) = self.leases.get(id) else { continue };
             match lease.state {
                 LeaseState::Answering { since } if since <= sampled => answering += lease.slots,
-                LeaseState::Cooling { since } if since < sampled => {
+                LeaseState::Cooling { since, .. } if since < sampled => {
                     cooling.push((since, *id, lease.slots));
                 }
                 LeaseState::Cooling { .. } | LeaseState::Answering { .. } | LeaseState::Waiting => {}
@@ -201,6 +203,11 @@ impl Core {
         for (_, id, slots) in cooling.into_iter().rev() {
             if still_cooling > 0 {
                 still_cooling = still_cooling.saturating_sub(slots);
+                if let Some(lease) = self.leases.get_mut(&id)
+                    && let LeaseState::Cooling { is_seen, .. } = &mut lease.state
+                {
+                    *is_seen = true;
+                }
             } else {
                 self.release(id);
             }
@@ -221,7 +228,7 @@ impl Core {
             return;
         }
         if kind == AttemptFailure::Died && lease.slots > 0 {
-            lease.state = LeaseState::Cooling { since: now };
+            lease.state = LeaseState::Cooling { since: now, is_seen: false };
             self.arm(Timer::Cooling(id), now + COOLING);
         } else {
             self.release(id);

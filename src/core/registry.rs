@@ -151,7 +151,10 @@ impl Core {
         }
         self.addresses.entry(address).or_default().insert(key);
         self.arm(Timer::Silence(key), silent_at);
-        self.release_cooled(key, sampled);
+        // A server that is too busy to answer for its slots has not said that they are free.
+        if self.agents.get(&key).is_some_and(Agent::is_serving) {
+            self.release_cooled(key, sampled);
+        }
         self.bind(key);
         let serves = self.agents.get(&key).is_some_and(Agent::is_serving);
         if is_new || serves != was_serving {
@@ -265,6 +268,15 @@ impl Core {
             // It stands at the address that it reports, alone in all but rare cases.
             let address = agent.report.address;
             self.reindex_address(address);
+        }
+    }
+
+    /// Slots of a cancelled request on which the server computes beyond the cooling time, by its own count: from now on
+    /// they are as good as somebody else's, until a report shows that they are free.
+    pub(super) fn make_foreign(&mut self, key: AgentKey, slots: u32) {
+        if let Some(agent) = self.agents.get_mut(&key) {
+            agent.foreign += slots;
+            agent.held_peak = agent.held_peak.saturating_sub(slots);
         }
     }
 

@@ -128,7 +128,7 @@ impl Core {
                     slots_processing: own().map(|agent| agent.slots_processing).sum(),
                     pending: pool.pending(),
                     boot_eta_seconds: self.boot_eta(id).as_secs_f64(),
-                    trouble: pool.last_failure(),
+                    trouble: pool.trouble.cause(),
                     instances: pool
                         .instances
                         .iter()

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Core;
 use super::event::{OperationFailure, Rejection};
 use super::ids::{Mono, PoolId};
-use super::scaling::Pool;
 
 /// Launches that may fail in a row before the waiting clients are told.
 const BOOT_FAILURES_MAX: u32 = 3;
@@ -29,18 +28,18 @@ pub(super) struct Trouble {
     cause: Option<Arc<str>>,
 }
 
-impl Pool {
+impl Trouble {
     /// Why the last launch came to nothing, until one registers.
-    pub(super) fn last_failure(&self) -> Option<Arc<str>> {
-        self.trouble.cause.clone()
+    pub(super) fn cause(&self) -> Option<Arc<str>> {
+        self.cause.clone()
     }
 
-    fn has_refusal(&self, now: Mono) -> Option<Mono> {
-        self.trouble.refuse_until.filter(|&until| until > now)
+    fn refusal(&self, now: Mono) -> Option<Mono> {
+        self.refuse_until.filter(|&until| until > now)
     }
 
     fn rejection(&self, until: Mono, now: Mono) -> Rejection {
-        let cause = self.trouble.cause.clone().unwrap_or_else(|| "no instance could be started".into());
+        let cause = self.cause.clone().unwrap_or_else(|| "no instance could be started".into());
         Rejection::NoCapacity { retry_after: until.since(now).max(Duration::from_secs(1)), cause }
     }
 }
@@ -73,7 +72,7 @@ impl Core {
     /// after the loss of what still served.
     pub(super) fn refuse_hopeless(&mut self) {
         let now = self.now;
-        let refusing = self.pools.iter().filter(|(_, pool)| pool.has_refusal(now).is_some());
+        let refusing = self.pools.iter().filter(|(_, pool)| pool.trouble.refusal(now).is_some());
         let refusing: Vec<PoolId> =
             refusing.filter(|(_, pool)| !pool.queue.is_empty()).map(|(&id, _)| id).collect();
         for id in refusing {
@@ -86,15 +85,15 @@ impl Core {
     /// Why a request that nobody serves is refused instead of held.
     pub(super) fn out_of_capacity(&self, id: PoolId) -> Option<Rejection> {
         let pool = self.pools.get(&id)?;
-        let until = pool.has_refusal(self.now)?;
+        let until = pool.trouble.refusal(self.now)?;
         let hopeless = self.serving(id, pool) == 0 && pool.pending() == 0;
-        hopeless.then(|| pool.rejection(until, self.now))
+        hopeless.then(|| pool.trouble.rejection(until, self.now))
     }
 
     /// What a request is told that waited to its end while launches failed and nothing served.
     pub(super) fn boots_fail(&self, id: PoolId) -> Option<Rejection> {
         let pool = self.pools.get(&id)?;
         let fails = pool.trouble.failures > 0 && self.serving(id, pool) == 0;
-        fails.then(|| pool.rejection(pool.trouble.pause_until, self.now))
+        fails.then(|| pool.trouble.rejection(pool.trouble.pause_until, self.now))
     }
 }

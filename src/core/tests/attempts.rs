@@ -142,8 +142,41 @@ fn of_cancelled_slots_those_cancelled_last_go_on_cooling() {
     scene.end(0, LeaseEnd::Cancelled);
     scene.pass(millis(500));
     assert_eq!(scene.report(key(1, 1), ready(1, 2, 1)), [grant(2, 2, 1)]);
+    scene.tell(Event::AnswerStarted { lease: LeaseId(2) });
     assert_eq!(scene.pass(millis(1499)), [""; 0]);
-    assert_eq!(scene.pass(millis(1)), [grant(3, 3, 1)], "two seconds after the second");
+    assert_eq!(
+        scene.report(key(1, 1), ready(1, 2, 1)),
+        [grant(3, 3, 1)],
+        "the one that is busy is the third"
+    );
+}
+
+#[test]
+fn a_cancelled_slot_that_is_still_counted_after_two_seconds_is_not_given_away() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 1, 0));
+    scene.arrive(1);
+    scene.arrive(1);
+    scene.end(0, LeaseEnd::Cancelled);
+    scene.pass(millis(1100));
+    assert_eq!(scene.report(key(1, 1), ready(1, 1, 1)), [""; 0]);
+    assert_eq!(scene.pass(millis(1100)), [""; 0], "by its own count the server computes on");
+    assert_eq!(scene.report(key(1, 1), ready(1, 1, 1)), [""; 0], "and on");
+    assert_eq!(scene.pass(millis(1100)), [""; 0]);
+    assert_eq!(scene.report(key(1, 1), ready(1, 1, 0)), [grant(1, 1, 1)]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_for_its_slots_has_not_freed_them() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 1, 0));
+    scene.arrive(1);
+    scene.arrive(1);
+    scene.end(0, LeaseEnd::Cancelled);
+    scene.pass(millis(1100));
+    let failing = AgentReport { phase: Phase::Failing, slots_total: 0, slots_busy: 0, ..ready(1, 0, 0) };
+    scene.report(key(1, 1), failing);
+    assert_eq!(scene.report(key(1, 1), ready(1, 1, 1)), [""; 0], "the cancelled one is on it");
 }
 
 #[test]
