@@ -241,7 +241,8 @@ impl Service {
     ) -> Result<Response<Body>, Refusal> {
         let is_short =
             response.body().size_hint().upper().is_some_and(|bytes| bytes <= KNOWN_BYTES_MAX as u64);
-        if !is_short {
+        // The next client may not know the encoding.
+        if !is_short || response.headers().contains_key(header::CONTENT_ENCODING) {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
