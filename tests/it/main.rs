@@ -8,6 +8,7 @@ mod support;
 mod cli;
 mod crowd;
 mod documents;
+mod edges;
 mod fleet;
 mod h2;
 mod proxy;
