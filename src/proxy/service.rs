@@ -115,9 +115,6 @@ impl Service {
             Ok(way) => way,
             Err(refusal) => return Err(refuse_early(refusal, &parts, body)),
         };
-        if let Way::Here(response) = way {
-            return Ok(*response);
-        }
         let bytes_max = self.shared.config.request_body_max;
         let mut reservation = match self.reserve(&body, bytes_max) {
             Ok(reservation) => reservation,

@@ -9,6 +9,7 @@ mod cli;
 mod crowd;
 mod documents;
 mod edges;
+mod endings;
 mod fleet;
 mod h2;
 mod proxy;
