@@ -82,7 +82,8 @@ struct Inner {
     core: Core,
     waiting: BTreeMap<RequestId, oneshot::Sender<Answer>>,
     aborts: BTreeMap<LeaseId, Arc<AbortSignal>>,
-    upstreams: BTreeMap<AgentKey, Arc<Upstream>>,
+    /// As the newest connection of each agent named them.
+    upstreams: BTreeMap<AgentKey, (Connection, Arc<Upstream>)>,
     agents: BTreeMap<Arc<str>, KnownAgent>,
     forgetters: Vec<mpsc::UnboundedSender<AgentKey>>,
     /// When the timer task will wake by itself.
@@ -198,7 +199,7 @@ impl Gate {
     pub fn live(&self, pool: PoolId) -> Option<Arc<Upstream>> {
         let inner = self.lock();
         let agent = inner.core.live(pool)?;
-        inner.upstreams.get(&agent).cloned()
+        inner.upstreams.get(&agent).map(|(_, upstream)| upstream.clone())
     }
 
     /// Takes in an agent's new connection. The same id with the same nonce is the same life of the same agent; another
@@ -222,8 +223,13 @@ impl Gate {
             name: report.name.clone().unwrap_or_else(|| id.clone()),
         };
         let mut inner = self.lock();
-        if inner.upstreams.get(&agent).is_none_or(|known| **known != upstream) {
-            inner.upstreams.insert(agent, Arc::new(upstream));
+        // An older connection may live on for a while, or belong to a second agent of the same id: the core does not
+        // listen to it either.
+        let is_news = |(by, known): &(Connection, Arc<Upstream>)| {
+            *by < connection || (*by == connection && **known != upstream)
+        };
+        if inner.upstreams.get(&agent).is_none_or(is_news) {
+            inner.upstreams.insert(agent, (connection, Arc::new(upstream)));
         }
         self.apply(inner, Event::AgentReported { agent, connection, report });
     }
@@ -322,7 +328,7 @@ impl Gate {
         while let Some(command) = inner.core.next_command() {
             match command {
                 Command::Grant { request, lease, agent, cold_start } => {
-                    let Some(upstream) = inner.upstreams.get(&agent).cloned() else {
+                    let Some((_, upstream)) = inner.upstreams.get(&agent).cloned() else {
                         tracing::error!(%agent, "a grant to an agent without an address: please report this");
                         deeds.lost.push(lease);
                         continue;

@@ -147,6 +147,10 @@ impl Flags {
         if self.min_instances > 0 && !has_fleet {
             return Err(CheckError::MinWithoutFleet(self.min_instances));
         }
+        let (body, all) = (self.max_request_body, self.max_buffered_bytes);
+        if body > all {
+            return Err(CheckError::BodyAboveBuffer { body, all });
+        }
         let proxy_addr = resolved("--reverseproxy-addr", &self.reverseproxy_addr)?;
         let management_addr = resolved("--management-addr", &self.management_addr)?;
         if proxy_addr == management_addr && proxy_addr.port() != 0 {

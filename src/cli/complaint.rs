@@ -38,6 +38,17 @@ pub enum CheckError {
         /// The most.
         max: u32,
     },
+    /// The longest body would never find room.
+    #[error(
+        "--max-request-body: '{body}' bytes are more than --max-buffered-bytes '{all}', which holds all bodies; lower the \
+         one or raise the other"
+    )]
+    BodyAboveBuffer {
+        /// The longest body, in bytes.
+        body: usize,
+        /// All of them, in bytes.
+        all: usize,
+    },
     /// Nothing could hold it.
     #[error(
         "--min-instances: '{0}' needs something that starts servers; give a command after --, or leave it out"

@@ -14,7 +14,11 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 /// The hidden subcommand of the own binary that calls [`exec`]: `exec-child --parent PID -- COMMAND…`.
 pub const SUBCOMMAND: &str = "exec-child";
 
-/// Becomes `command`, killed by the kernel when the process `parent` ends. Returns only if that failed.
+/// What the names of the balancer's own environment variables begin with.
+const OWN_VARIABLES: &[u8] = b"PADDOCK_";
+
+/// Becomes `command`, killed by the kernel when the process `parent` ends. Returns only if that failed. The command gets
+/// the environment without the variables of Paddock.
 ///
 /// # Errors
 ///
@@ -34,7 +38,13 @@ pub fn exec(parent: u32, command: &[String]) -> io::Error {
             "the parent is process {actual}, not {parent}: the balancer is gone"
         ));
     }
-    let error = Command::new(program).args(arguments).exec();
+    let mut command = Command::new(program);
+    // Those are the balancer's own settings, tokens among them.
+    let own = std::env::vars_os().map(|(name, _)| name);
+    for name in own.filter(|name| name.as_encoded_bytes().starts_with(OWN_VARIABLES)) {
+        command.env_remove(name);
+    }
+    let error = command.args(arguments).exec();
     io::Error::new(error.kind(), format!("cannot run `{program}`: {error}"))
 }
 

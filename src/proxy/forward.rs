@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 
@@ -161,49 +162,76 @@ async fn attempt(
     mut permit: Option<&mut Permit>,
 ) -> Attempt {
     let mut reusable = connections.take(upstream.agent).await;
+    // Whether a stale connection took the request along. It may not have been stale: then the server died of the request,
+    // and is not there any more, or starts again.
+    let mut may_have_killed = false;
+    let failed = |kind, cause, may_have_killed| {
+        Attempt::Failed(if may_have_killed { AttemptFailure::Died } else { kind }, cause)
+    };
+    let died = |why: &str| {
+        let cause = format!("{} died with the request: {why}", upstream.address);
+        Attempt::Failed(AttemptFailure::Died, cause.into())
+    };
     loop {
         let mut connection = match reusable.take() {
             Some(connection) => connection,
             None => match Connection::open(upstream).await {
                 Ok(connection) => connection,
-                Err(cause) => return Attempt::Failed(AttemptFailure::CouldNotConnect, cause),
+                Err(cause) => return failed(AttemptFailure::CouldNotConnect, cause, may_have_killed),
             },
         };
         if let Some(permit) = &mut permit {
             permit.mark_sent();
         }
-        let result = {
-            let sending = std::pin::pin!(connection.send(outgoing.attempt(upstream)));
-            match &permit {
-                Some(permit) => permit.unless_aborted(sending).await,
-                None => Some(sending.await),
-            }
-        };
-        let died = |why: &str| {
-            let cause = format!("{} died with the request: {why}", upstream.address);
-            Attempt::Failed(AttemptFailure::Died, cause.into())
-        };
+        let result = unless_lost(permit.as_deref(), connection.send(outgoing.attempt(upstream))).await;
         match result {
             None => return died("its instance is gone"),
-            Some(Ok(response)) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                return read_503(response, connection).await.unwrap_or_else(|why| died(&why));
+            Some(Ok(response)) if is_short_503(&response) => {
+                return match unless_lost(permit.as_deref(), read_503(response)).await {
+                    None => died("its instance is gone"),
+                    Some(Err(why)) => died(&why),
+                    Some(Ok(None)) => {
+                        failed(AttemptFailure::NotReady, "the model is loading".into(), may_have_killed)
+                    }
+                    Some(Ok(Some(response))) => Attempt::Refused(response, connection),
+                };
+            }
+            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return died("it switches protocols, which nobody asked for");
             }
             Some(Ok(response)) => return Attempt::Answered(response, connection),
-            Some(Err(_)) if connection.is_reused => {}
-            Some(Err(error)) => return died(&in_words(&error)),
+            Some(Err(error)) => {
+                let was_sent = !error.is_canceled();
+                if !connection.was_stale().await {
+                    return died(&in_words(&error));
+                }
+                may_have_killed = was_sent;
+            }
         }
     }
 }
 
-/// Tells llama.cpp's `503 Loading model` from other 503s.
-async fn read_503(response: Response<Incoming>, connection: Connection) -> Result<Attempt, String> {
+/// Runs to the end, unless the instance under the attempt is lost before.
+async fn unless_lost<F: Future>(permit: Option<&Permit>, future: F) -> Option<F::Output> {
+    let future = std::pin::pin!(future);
+    match permit {
+        Some(permit) => permit.unless_aborted(future).await,
+        None => Some(future.await),
+    }
+}
+
+/// Whether a 503 may be about loading, which is told in a few words.
+fn is_short_503(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SERVICE_UNAVAILABLE
+        && response.body().size_hint().lower() <= LOADING_BYTES_MAX as u64
+}
+
+/// Tells llama.cpp's `503 Loading model` (none) from other 503s.
+async fn read_503(response: Response<Incoming>) -> Result<Option<Response<Bytes>>, String> {
     let (parts, body) = response.into_parts();
     let body =
         Limited::new(body, LOADING_BYTES_MAX).collect().await.map_err(|error| error.to_string())?.to_bytes();
-    if is_loading(&body) {
-        return Ok(Attempt::Failed(AttemptFailure::NotReady, "the model is loading".into()));
-    }
-    Ok(Attempt::Refused(Response::from_parts(parts, body), connection))
+    Ok((!is_loading(&body)).then(|| Response::from_parts(parts, body)))
 }
 
 fn is_loading(body: &[u8]) -> bool {
@@ -228,6 +256,10 @@ fn passing(
 ) -> Response<Body> {
     let (mut parts, incoming) = response.into_parts();
     headers::strip_hop_by_hop(&mut parts.headers);
+    // RFC 9112 section 6.3: a length beside chunks is not that of the body.
+    if incoming.size_hint().exact().is_none() {
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
     let is_stream = parts
         .headers
         .get(header::CONTENT_TYPE)

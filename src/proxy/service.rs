@@ -115,9 +115,6 @@ impl Service {
             Ok(way) => way,
             Err(refusal) => return Err(refuse_early(refusal, &parts, body)),
         };
-        if let Way::Here(response) = way {
-            return Ok(*response);
-        }
         let bytes_max = self.shared.config.request_body_max;
         let mut reservation = match self.reserve(&body, bytes_max) {
             Ok(reservation) => reservation,
@@ -125,7 +122,7 @@ impl Service {
         };
         let bytes = match hold::read(&mut body, &mut reservation, bytes_max).await {
             Ok(bytes) => bytes,
-            Err(Unread::Refused(refusal)) => return Err(refuse_early(refusal, &parts, body)),
+            Err(Unread::Refused(refusal)) => return Err(refuse_midway(refusal, &parts, body)),
             Err(Unread::Broken) => {
                 return Err(Refused::closing(Refusal::BadRequest("the request's body is broken")));
             }
@@ -241,7 +238,8 @@ impl Service {
     ) -> Result<Response<Body>, Refusal> {
         let is_short =
             response.body().size_hint().upper().is_some_and(|bytes| bytes <= KNOWN_BYTES_MAX as u64);
-        if !is_short {
+        // The next client may not know the encoding.
+        if !is_short || response.headers().contains_key(header::CONTENT_ENCODING) {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
@@ -304,17 +302,25 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// Refuses a request whose body was not read to its end. The connection is not used again, and the rest of the body is
-/// read behind the answer; but for a client that waits to be asked for it, which then need not send it.
+/// Refuses a request before its body is read. A client that waits to be asked for it need not send it.
 fn refuse_early(refusal: Refusal, parts: &Parts, body: Incoming) -> Refused {
-    if body.is_end_stream() {
-        return refusal.into();
-    }
     let waits = parts
         .headers
         .get(header::EXPECT)
         .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if parts.version < Version::HTTP_2 && !waits {
+    if waits && !body.is_end_stream() {
+        return Refused::closing(refusal);
+    }
+    refuse_midway(refusal, parts, body)
+}
+
+/// Refuses a request whose body was not read to its end. The connection is not used again, and the rest of the body is
+/// read behind the answer.
+fn refuse_midway(refusal: Refusal, parts: &Parts, body: Incoming) -> Refused {
+    if body.is_end_stream() {
+        return refusal.into();
+    }
+    if parts.version < Version::HTTP_2 {
         tokio::task::spawn_local(hold::drain(body));
     }
     Refused::closing(refusal)

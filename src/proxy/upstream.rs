@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 const IDLE_MAX: Duration = Duration::from_secs(3);
 /// Idle connections to one server, for each worker.
 const IDLE_CONNECTIONS_MAX: usize = 64;
+/// How long a kept connection may take to be good for another request. Its task needs one turn; one that still sends the
+/// request before, because its server answered without reading it, may never be done.
+const READY_MAX: Duration = Duration::from_millis(50);
 /// How often idle connections are looked through.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -32,7 +36,8 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    task: JoinHandle<()>,
+    /// Returns whether it ended within the head of an answer.
+    task: JoinHandle<bool>,
     /// Whether a request went over it before.
     pub(super) is_reused: bool,
     idle_since: Mono,
@@ -57,11 +62,12 @@ impl Connection {
             .map_err(|_| failed(format!("no answer within {} s", CONNECT_MAX.as_secs())))?
             .map_err(|error| failed(error.to_string()))?;
         notice_vanished(&stream);
-        let (sender, connection) =
+        let (sender, mut connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.to_string()))?;
         let task = tokio::task::spawn_local(async move {
             // Its error is the error of the request on it.
-            let _ = connection.await;
+            let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+            !connection.into_parts().read_buf.is_empty()
         });
         Ok(Self { sender, task, is_reused: false, idle_since: Mono::default() })
     }
@@ -71,6 +77,12 @@ impl Connection {
         request: http::Request<Full<Bytes>>,
     ) -> hyper::Result<http::Response<hyper::body::Incoming>> {
         self.sender.send_request(request).await
+    }
+
+    /// After an error: whether the server had not said a word since the answer before. llama.cpp closes idle connections.
+    pub(super) async fn was_stale(mut self) -> bool {
+        let ended = tokio::time::timeout(READY_MAX, &mut self.task).await;
+        self.is_reused && matches!(ended, Ok(Ok(false)))
     }
 }
 
@@ -91,7 +103,10 @@ impl Connections {
         let now = self.clock.mono();
         loop {
             let mut connection = self.idle.borrow_mut().get_mut(&agent)?.pop()?;
-            if now.since(connection.idle_since) < IDLE_MAX && connection.sender.ready().await.is_ok() {
+            if now.since(connection.idle_since) >= IDLE_MAX {
+                continue;
+            }
+            if let Ok(Ok(())) = tokio::time::timeout(READY_MAX, connection.sender.ready()).await {
                 return Some(connection);
             }
         }

@@ -51,6 +51,10 @@ fn wrong_input_gets_one_line_with_flag_value_and_mend() {
         ("balancer --boot-timeout 0", &["--boot-timeout: '0' is too short; write a time above zero"]),
         ("balancer --statsd-reporting-interval 0", &["--statsd-reporting-interval: '0' is too short; write"]),
         ("balancer --max-request-body 1MBit", &["--max-request-body: '1MBit' is not a size; write 64MiB"]),
+        (
+            "balancer --max-buffered-bytes 1MiB",
+            &["--max-request-body: '33554432' bytes are more than --max-buffered-bytes '1048576'", "; lower"],
+        ),
         ("balancer --max-buffered-bytes 0", &["--max-buffered-bytes: '0' leaves room for nothing; write"]),
         (
             "balancer --max-instances 0",

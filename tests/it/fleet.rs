@@ -259,6 +259,17 @@ async fn a_balancer_to_be_killed() {
 }
 
 #[test]
+fn a_server_does_not_get_the_balancers_secrets() {
+    let parent = std::process::id().to_string();
+    let mut guard = Command::new(env!("CARGO_BIN_EXE_paddock"));
+    guard.args(["exec-child", "--parent", &parent, "--", "env"]);
+    guard.env("PADDOCK_MANAGEMENT_TOKEN", "sesame").env("LLAMA_ARG_PORT", "kept");
+    let environment = String::from_utf8(guard.output().unwrap().stdout).unwrap();
+    assert!(environment.contains("LLAMA_ARG_PORT=kept"), "{environment}");
+    assert!(!environment.contains("PADDOCK_") && !environment.contains("sesame"), "{environment}");
+}
+
+#[test]
 fn the_guard_refuses_a_parent_that_is_not_its_own() {
     let guard = |parent: u32, command: &str| {
         let parent = parent.to_string();

@@ -8,6 +8,8 @@ mod support;
 mod cli;
 mod crowd;
 mod documents;
+mod edges;
+mod endings;
 mod fleet;
 mod h2;
 mod no_capacity;

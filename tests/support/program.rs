@@ -100,6 +100,7 @@ impl Program {
     }
 }
 
+#[allow(clippy::print_stderr, reason = "what a failed test or bench is understood by")]
 impl Drop for Program {
     fn drop(&mut self) {
         if std::thread::panicking() {
