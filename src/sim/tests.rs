@@ -13,7 +13,6 @@ const KNOWN: &[(&str, u64)] = &[
     ("an idle instance whose end had failed was ended again while requests waited", 27),
     ("a launch that its fleet showed late was taken for lost", 40),
     ("a slot that came free with an agent's end was given to nobody", 113),
-    ("an instance that was heard did not serve while its fleet called it pending", 1986),
     ("an instance whose llama.cpp never came back counted as capacity for ever", 296),
     ("an instance was ended under the next life of its nameless agent", 342),
     ("of two cancelled slots the wrong one was freed", 2495),
