@@ -1,6 +1,6 @@
 //! What is promised, judged by what the world itself knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::clients::{Outcome, RequestState};
@@ -8,7 +8,9 @@ use super::fleet::pool_of;
 use super::hosts::{Fate, HostState};
 use super::world::World;
 use crate::core::snapshot::Drain;
-use crate::core::{Action, AgentKey, AttemptFailure, LeaseId, PoolId, Rejection, RequestId, Wait};
+use crate::core::{
+    Action, AgentKey, AttemptFailure, InstanceId, LeaseId, PoolId, Rejection, RequestId, Wait,
+};
 
 /// The slot of a cancelled request counts as busy for so long.
 pub(super) const COOLING: Duration = Duration::from_secs(2);
@@ -22,6 +24,8 @@ const BOUND: Duration = Duration::from_secs(900);
 pub(super) struct Promises {
     /// Launches that failed, or were bound to.
     pub(super) failures: BTreeMap<PoolId, u64>,
+    /// Attempts that the core said to end.
+    pub(super) aborted: BTreeSet<LeaseId>,
     pub(super) last_wait: Option<Wait>,
 }
 
@@ -234,6 +238,22 @@ impl World {
             pools.map_or(0, |pool| pool.instances.iter().filter(|seen| seen.drain.is_none()).count());
         if drain == Some(Drain::Idle) && staying < self.pool(pool).config.instances_min as usize {
             self.fail(&format!("{name} is terminated as idle below the least number"));
+        }
+    }
+
+    /// What ran on a lost instance is ended in the same step, for its connections may say nothing.
+    pub(super) fn check_aborts(&mut self, lost: &[InstanceId]) {
+        for id in lost {
+            let Some(&host) = self.host_of_instance.get(id) else { continue };
+            let is_named = !self.pool(self.hosts[host].pool).agents_are_old;
+            let left = self
+                .clients
+                .attempts
+                .iter()
+                .find(|(lease, attempt)| attempt.host == host && !self.promises.aborted.contains(lease));
+            if let Some((&lease, _)) = left.filter(|_| is_named) {
+                self.fail(&format!("{id} is lost, and lease {lease} on it was not aborted"));
+            }
         }
     }
 

@@ -231,6 +231,7 @@ impl World {
 
     /// The core's word: the instance under it is lost.
     pub(super) fn aborted(&mut self, lease: LeaseId) {
+        self.promises.aborted.insert(lease);
         let delay = self.up_to(Duration::from_millis(5));
         self.after(delay, Happening::Cut(lease));
     }

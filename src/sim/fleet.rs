@@ -259,7 +259,14 @@ impl World {
         let has_ended = instances.values().any(|seen| matches!(seen.state, InstanceState::Ended { .. }));
         if has_ended || (is_of_use(&self.fleet.unknown_at) && is_of_use(&self.fleet.shown_at)) {
             self.fleet.shown_at.insert(pool, began);
+            let is_there = |id: &InstanceId| {
+                instances.get(id).is_some_and(|seen| !matches!(seen.state, InstanceState::Ended { .. }))
+            };
+            let known = self.core.snapshot().pools.into_iter().filter(|of| of.pool == pool);
+            let known = known.flat_map(|of| of.instances).filter(|known| known.registered);
+            let lost: Vec<InstanceId> = known.map(|known| known.id).filter(|id| !is_there(id)).collect();
             self.tell(Event::FleetObserved { pool, instances });
+            self.check_aborts(&lost);
         }
         if let Some(operation) = describe {
             self.fleet.operations.remove(&operation);

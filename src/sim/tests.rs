@@ -6,14 +6,17 @@ use super::*;
 const SEEDS_OF_PART: u64 = 1000;
 const PARTS: u64 = 4;
 
-/// Seeds that once led to a fix of the core, by what they showed.
+/// Faults that the core once had, each with the first seed that shows it.
 const KNOWN: &[(&str, u64)] = &[
-    ("an older agent's place in the index went stale when the later one left", 11),
-    ("a launch that its fleet showed late was taken for lost", 19),
-    ("an idle instance whose end had failed was ended again while requests waited", 22),
-    ("an instance whose llama.cpp never came back counted as capacity for ever", 51),
-    ("an agent without a name was bound to another's instance, for good", 621),
-    ("an answer that began after the count passed for the cancelled one", 1567),
+    ("those who waited for a fleet that was known to fail were not told", 1),
+    ("an older agent's place in the index went stale when the later one left", 8),
+    ("an idle instance whose end had failed was ended again while requests waited", 27),
+    ("a launch that its fleet showed late was taken for lost", 40),
+    ("a slot that came free with an agent's end was given to nobody", 113),
+    ("an instance whose llama.cpp never came back counted as capacity for ever", 296),
+    ("an instance was ended under the next life of its nameless agent", 342),
+    ("of two cancelled slots the wrong one was freed", 2495),
+    ("an agent without a name was bound to another's instance, for good", 3779),
     ("a slot cancelled while its agent was away was free at once", 5147),
 ];
 

@@ -248,3 +248,26 @@ fn the_next_life_of_an_agent_without_a_name_finds_its_instance_again() {
     scene.pass_with(secs(60), &[(key(2, 2), ready(2, 1, 1))]);
     assert_eq!(scene.plan(), [], "it is heard, and busy");
 }
+
+#[test]
+fn the_least_loaded_instance_drains_while_busy_once_the_others_can_carry_its_load() {
+    let mut scene = Scene::new(PoolConfig { instances_max: 2, instances_min: 1, ..config() });
+    scene.observe(&[("a", InstanceState::Running), ("b", InstanceState::Running)]);
+    scene.connect(key(1, 1), on("a", ready(1, 2, 0)));
+    scene.connect(key(2, 1), on("b", ready(2, 2, 0)));
+    scene.connections = 3;
+    assert_eq!(scene.arrive(1), [grant(0, 0, 1)]);
+    assert_eq!(scene.arrive(1), [grant(1, 1, 2)]);
+    let drained = |scene: &Scene| {
+        let pools = scene.core.snapshot().pools;
+        pools[0].instances.iter().filter(|instance| instance.drain.is_some()).count()
+    };
+    let reports = [(key(1, 1), on("a", ready(1, 2, 1))), (key(2, 1), on("b", ready(2, 2, 1)))];
+    scene.pass_with(secs(299), &reports);
+    assert_eq!(drained(&scene), 0);
+    scene.pass_with(secs(5), &reports);
+    assert_eq!(drained(&scene), 1);
+    assert_eq!(scene.plan(), [], "not while it serves");
+    scene.end(0, LeaseEnd::Done);
+    assert_eq!(scene.plan(), [terminate("a")]);
+}
