@@ -29,10 +29,10 @@ pub enum Fleet {
 }
 
 impl Fleet {
-    /// Lets there be `instances` instances, counting those that boot; returns those that were launched now.
+    /// Lets there be `instances` instances, counting those that boot and those that are not gone yet; returns those that
+    /// were launched now.
     ///
-    /// The number is absolute, so a repeat is harmless; more than `instances` are left as they are. An instance that is
-    /// being terminated does not count, but keeps its place until it is gone.
+    /// The number is absolute, so a repeat is harmless; more than `instances` are left as they are.
     ///
     /// # Errors
     ///

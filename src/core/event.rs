@@ -277,7 +277,7 @@ pub enum Rejection {
 /// A step towards the fleet that the load asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Let the pool have this many instances, counting those that boot.
+    /// Let the pool have this many instances, counting those that boot and those that are not gone yet.
     Wake {
         /// Which pool.
         pool: PoolId,

@@ -202,6 +202,9 @@ impl Core {
         if instance.is_booting() {
             self.boot_failed(id, OperationFailure::Transient, cause);
         }
+        if self.pools.get(&id).is_some_and(Pool::is_below_min) {
+            self.cancel_idle_drain(id);
+        }
     }
 
     pub(super) fn boot_deadline_passed(&mut self, id: PoolId) {

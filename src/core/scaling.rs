@@ -100,6 +100,11 @@ impl Pool {
         self.launches.len() + self.instances.values().filter(|instance| instance.is_booting()).count()
     }
 
+    /// Whether there are fewer instances than are always kept.
+    pub(super) fn is_below_min(&self) -> bool {
+        self.instances_staying() < self.config.instances_min as usize
+    }
+
     /// Instances that serve or will, unless something happens to them.
     fn instances_staying(&self) -> usize {
         self.launches.len() + self.instances.values().filter(|instance| instance.drain.is_none()).count()
@@ -163,7 +168,7 @@ impl Core {
             return;
         }
         let staying = pool.instances_staying();
-        let below_min = staying < pool.config.instances_min as usize;
+        let below_min = pool.is_below_min();
         let unserved = !pool.queue.is_empty() && self.serving(id, pool) == 0 && pool.pending() == 0;
         let backlog = !pool.queue.is_empty() && !unserved;
         let is_wanted = below_min || unserved || (backlog && self.growth_pays(id, pool, now));

@@ -63,8 +63,7 @@ impl ProcessFleet {
 
     /// See [`super::Fleet::wake`].
     ///
-    /// A child that is being terminated keeps its place until it is gone, so that no two servers load their models into
-    /// memory that has room for one: then this waits for its end, at most the grace.
+    /// A child that is being terminated counts until it is gone: its model still takes the memory.
     ///
     /// # Errors
     ///

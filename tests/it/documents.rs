@@ -18,7 +18,7 @@ fn commands(document: &str) -> Vec<String> {
     let mut commands = Vec::new();
     for line in text.lines() {
         if line.starts_with("```") {
-            is_code = line == "```" && !is_code;
+            is_code = !is_code;
             continue;
         }
         let line = line.split(" #").next().unwrap_or_default().trim();

@@ -166,23 +166,19 @@ async fn what_a_dead_shell_leaves_behind_is_killed() {
 }
 
 #[tokio::test]
-async fn a_wake_waits_for_the_place_of_one_that_ends() {
-    let (mark, ready) = (mark("one-place"), Flag::new("one-place"));
-    let script = format!("trap 'sleep 0.3; exit 0' TERM; {}; while :; do sleep 0.05; done", ready.raise());
+async fn one_that_ends_counts_until_it_is_gone() {
+    let (mark, ready, gone) = (mark("one-place"), Flag::new("one-place"), Flag::new("may-go"));
+    let wait = format!("until [ -e {} ]; do sleep 0.01; done; exit 0", gone.0.display());
+    let script = format!("trap '{wait}' TERM; {}; while :; do sleep 0.05; done", ready.raise());
     let mut watched = Watched::start(config(&["sh", "-c", &script, &mark, "{port}"]));
     let (first, _) = watched.wake_one().await;
     ready.raised().await;
     soon(watched.fleet.terminate(&first)).await.unwrap();
-    let launched = soon(watched.fleet.wake(1)).await.unwrap();
-    assert_eq!(launched, [InstanceId::from("process-2")]);
-    // The first one's end was told before the second one was there.
-    loop {
-        let observed = watched.observed().await;
-        if matches!(observed.get(&first), Some(first) if matches!(first.state, InstanceState::Ended { .. })) {
-            break;
-        }
-        assert!(!observed.contains_key(&launched[0]), "{observed:?}");
-    }
+    assert_eq!(soon(watched.fleet.wake(1)).await.unwrap(), []);
+    assert_eq!(soon(watched.fleet.wake(2)).await.unwrap(), [InstanceId::from("process-2")]);
+    std::fs::write(&gone.0, "").unwrap();
+    let cause = watched.end(&first).await;
+    assert!(cause.starts_with("stopped by paddock"), "{cause}");
 }
 
 #[tokio::test]

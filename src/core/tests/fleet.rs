@@ -271,3 +271,26 @@ fn the_least_loaded_instance_drains_while_busy_once_the_others_can_carry_its_loa
     scene.end(0, LeaseEnd::Done);
     assert_eq!(scene.plan(), [terminate("a")]);
 }
+
+#[test]
+fn an_instance_that_the_others_can_spare_stays_when_they_are_lost() {
+    let limits = PoolConfig { instances_min: 1, instances_max: 2, idle_timeout: secs(10), ..config() };
+    let mut scene = Scene::new(limits);
+    scene.start(1, wake(2));
+    scene.succeed(1, &["a", "b"]);
+    let patient = |agent| AgentReport { heartbeat: Some(secs(60)), ..ready(agent, 2, 0) };
+    scene.connect(key(1, 1), on("a", patient(1)));
+    scene.connect(key(2, 1), on("b", patient(2)));
+    scene.observe(&[("a", InstanceState::Running), ("b", InstanceState::Running)]);
+    assert_eq!(scene.arrive(1), [grant(0, 0, 1)]);
+    assert_eq!(scene.arrive(1), [grant(1, 1, 2)]);
+    scene.pass(secs(15));
+    assert_eq!(
+        scene.core.snapshot().pools[0].instances[0].drain,
+        Some(snapshot::Drain::Idle),
+        "b can carry both"
+    );
+    scene.observe(&[("a", InstanceState::Running)]);
+    scene.end(0, LeaseEnd::Done);
+    assert_eq!(scene.plan(), [], "it is the last one");
+}

@@ -1,6 +1,6 @@
 //! The task that owns a fleet of processes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -31,17 +31,6 @@ pub(super) enum Order {
     Shutdown { reply: oneshot::Sender<()> },
 }
 
-/// A wake that is being carried out.
-#[derive(Debug)]
-struct Wake {
-    instances: u32,
-    /// How many are still to be launched; known once its turn has come. Fixed then, so that a child which keeps
-    /// crashing is not started again and again by one wake.
-    missing: Option<u32>,
-    launched: Vec<InstanceId>,
-    reply: oneshot::Sender<Result<Vec<InstanceId>, FleetError>>,
-}
-
 /// A child as its owner sees it.
 #[derive(Debug)]
 struct Entry {
@@ -63,8 +52,6 @@ pub(super) struct Owner {
     tasks: JoinSet<Arc<str>>,
     /// How many children there have been.
     launched: u64,
-    /// In their order, so that each counts what those before it launched.
-    wakes: VecDeque<Wake>,
     is_ending: bool,
     /// Who waits for the end.
     over: Vec<oneshot::Sender<()>>,
@@ -80,7 +67,6 @@ impl Owner {
             children: BTreeMap::new(),
             tasks: JoinSet::new(),
             launched: 0,
-            wakes: VecDeque::new(),
             is_ending: false,
             over: Vec::new(),
         };
@@ -93,12 +79,11 @@ impl Owner {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => self.obey(order).await,
                     None => return,
                 },
                 Some(end) = self.tasks.join_next_with_id() => self.bury(end),
             }
-            self.launch_missing().await;
             if self.is_ending && self.children.is_empty() {
                 for reply in self.over.drain(..) {
                     // Whoever asked may have gone.
@@ -108,10 +93,12 @@ impl Owner {
         }
     }
 
-    fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: Order) {
         match order {
             Order::Wake { instances, reply } => {
-                self.wakes.push_back(Wake { instances, missing: None, launched: Vec::new(), reply });
+                let launched = self.wake(instances).await;
+                // Whoever asked may have gone.
+                let _ = reply.send(launched);
             }
             Order::Terminate { instance, reply } => self.terminate(&instance, reply),
             Order::Observe { reply } => {
@@ -154,40 +141,17 @@ impl Owner {
         }
     }
 
-    /// Carries out the waiting wakes, as far as there are places.
-    async fn launch_missing(&mut self) {
-        while let Some(mut wake) = self.wakes.pop_front() {
-            if wake.reply.is_closed() {
-                continue;
-            }
-            let missing = *wake.missing.get_or_insert_with(|| wake.instances.saturating_sub(self.living()));
-            let result = if self.is_ending {
-                Err(FleetError::ShutDown)
-            } else if missing == 0 {
-                Ok(wake.launched)
-            } else if self.children.len() >= wake.instances as usize {
-                self.wakes.push_front(wake);
-                return;
-            } else {
-                match self.launch().await {
-                    Ok(instance) => {
-                        wake.launched.push(instance);
-                        wake.missing = Some(missing - 1);
-                        self.wakes.push_front(wake);
-                        continue;
-                    }
-                    Err(error) => Err(error),
-                }
-            };
-            // Whoever asked may have gone.
-            let _ = wake.reply.send(result);
+    /// Launches what is missing. Children that were told to end count until they are gone.
+    async fn wake(&mut self, instances: u32) -> Result<Vec<InstanceId>, FleetError> {
+        if self.is_ending {
+            return Err(FleetError::ShutDown);
         }
-    }
-
-    /// How many children there are that are not told to end.
-    fn living(&self) -> u32 {
-        let living = self.children.values().filter(|child| child.stop.is_some()).count();
-        u32::try_from(living).unwrap_or(u32::MAX)
+        let mut launched = Vec::new();
+        // Counted once, so that a child which keeps crashing is not started again and again by one wake.
+        for _ in self.children.len()..instances as usize {
+            launched.push(self.launch().await?);
+        }
+        Ok(launched)
     }
 
     async fn launch(&mut self) -> Result<InstanceId, FleetError> {
