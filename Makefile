@@ -18,9 +18,9 @@ demo:
 
 test: venv
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run; \
+		cargo nextest run --no-fail-fast; \
 	else \
-		cargo test --lib --bins --tests; \
+		cargo test --no-fail-fast --lib --bins --tests; \
 	fi
 	cargo test --doc
 
