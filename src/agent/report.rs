@@ -55,13 +55,13 @@ impl Observation {
 }
 
 /// The least pause after an answer of a busy server. llama.cpp looks for a client that left only when nothing was
-/// delivered to anybody for a second, an answer to `/slots` included: asked more often, an abandoned answer runs to
-/// its end (measured).
-const QUIET_MIN: Duration = Duration::from_millis(1050);
+/// delivered to anybody for a second, an answer to `/slots` included (measured): with this pause between two of them, a
+/// look comes at most two seconds after the leaving. Asked every second, an abandoned answer may run to its end.
+const BUSY_PAUSE_MIN: Duration = Duration::from_secs(2);
 
 /// Probes the server until cancelled. Publishes each change at once, and the same again at each interval.
 ///
-/// A server that starts is asked every 100 ms, a ready one at each interval.
+/// A server that starts is asked every 100 ms, an idle one at each interval, a busy one every two seconds at most.
 pub async fn watch(
     config: WatchConfig,
     clock: Clock,
@@ -83,7 +83,7 @@ pub async fn watch(
             let probe = server.probe().await;
             let is_busy = probe.slots.iter().any(|slot| slot.is_processing);
             let pause = match probe.phase {
-                Phase::Ready if is_busy => interval.max(QUIET_MIN),
+                Phase::Ready if is_busy => interval.max(BUSY_PAUSE_MIN),
                 Phase::Ready => interval,
                 Phase::Failing => interval.min(FAILING_INTERVAL_MAX),
                 Phase::Starting | Phase::Loading => START_INTERVAL,
@@ -141,7 +141,7 @@ impl Reporter {
             boot_nonce: Some(self.boot_nonce.clone()),
             sequence: Some(self.sequence),
             sample_age_ms: None,
-            heartbeat_ms: u64::try_from(self.interval.as_millis()).ok(),
+            heartbeat_ms: u64::try_from(self.interval.max(BUSY_PAUSE_MIN).as_millis()).ok(),
             instance_id: self.config.instance_id.clone(),
             phase: Some(probe.phase),
         }
@@ -216,7 +216,7 @@ mod tests {
             Reporter::new(config("a:1", interval), interval).observe(probe(true), at(500)).unwrap();
         let status = observation.to_status(at(620));
         assert_eq!(status.sample_age_ms, Some(120));
-        assert_eq!(status.heartbeat_ms, Some(1000));
+        assert_eq!(status.heartbeat_ms, Some(2000));
         assert_eq!(status.external_llamacpp_addr, "10.0.0.7:9931");
         assert_eq!(status.agent_name.as_deref(), Some("left"));
         assert_eq!(status.instance_id.as_deref(), Some("i-1"));

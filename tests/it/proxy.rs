@@ -216,16 +216,16 @@ async fn one_more() -> FakeLlama {
 
 #[tokio::test]
 async fn a_loading_server_gets_nothing_until_a_good_report() {
-    let fake = FakeLlama::start(FakeConfig::default()).await;
+    let fake = Arc::new(FakeLlama::start(FakeConfig::default()).await);
     fake.set_loading(true);
-    let gateway = Gateway::start(GatewayConfig::default());
-    let agent = gateway.attach("a", fake.addr(), 4);
+    let mut gateway = Gateway::start(GatewayConfig::default());
+    gateway.attach("a", fake.addr(), 4);
     let mut client = RawClient::connect(gateway.addr()).await;
     client.post(CHAT, &chat(json!({}))).await;
     eventually("the server refused", SOON, async || (fake.stats().refused_loading == 1).then_some(())).await;
     until_waiting(&gateway, 1).await;
     fake.set_loading(false);
-    gateway.report(agent, "a", fake.addr(), 4, 0);
+    gateway.follow("a", fake.clone(), 4, Duration::from_millis(50));
     assert_eq!(client.answer().await.status, 200);
     assert_eq!(fake.stats().refused_loading, 1);
     until_at_rest(&gateway).await;

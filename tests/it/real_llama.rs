@@ -18,6 +18,9 @@ use crate::support::wait::{eventually, free_addr};
 
 const CHAT: &str = "/v1/chat/completions";
 const SOON: Duration = Duration::from_secs(20);
+/// llama.cpp looks for clients that left once nothing was delivered for a second, and the agent leaves it that second at
+/// least every two; the rest is for the batch that it computes to its end, on a busy machine.
+const FREED_WITHIN: Duration = Duration::from_millis(2300);
 
 /// A balancer that starts the real server by itself.
 async fn fleet(flags: &[&str], options: &RealOptions) -> Paddock {
@@ -189,7 +192,8 @@ async fn one_of_two_servers_is_killed_under_load() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_frees_the_servers_slot_within_two_seconds() {
-    let options = RealOptions { slots: 1, context: 32_768, ..RealOptions::default() };
+    // A batch that has begun is computed to its end, whoever left: small ones, so that it is the leaving that is measured.
+    let options = RealOptions { slots: 1, context: 32_768, batch: 256, ..RealOptions::default() };
     let paddock = fleet(&[], &options).await;
     post_json(paddock.proxy(), CHAT, &chat_for(Duration::from_millis(10), false)).await;
     let server = addresses(&paddock.state().await)[0];
@@ -219,12 +223,14 @@ async fn a_client_that_leaves_frees_the_servers_slot_within_two_seconds() {
 
         drop(running);
         let left = clock.mono();
+        // One look, when the time is over: looking again and again would keep llama.cpp from noticing. What is busy by
+        // then can only be the next request, which takes a millisecond.
+        sleep(FREED_WITHIN).await;
+        assert_eq!(busy_slots(server, None).await, Some(vec![false]), "{when}");
         let answer = next.answer().await;
         assert_eq!(answer.status, 200, "{when}: the queue moves on");
-        // The next answer is whole, so the slot was free before: nothing else could have computed it.
         let took = clock.mono().since(left);
-        assert!(took < Duration::from_millis(2500), "{when}: after {took:?}");
-        assert_eq!(deferred(server).await, Some(0.0), "{when}");
+        assert!(took < FREED_WITHIN + Duration::from_secs(3), "{when}: after {took:?}, the next report");
     }
     until_at_rest(&paddock).await;
 }

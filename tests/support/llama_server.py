@@ -1,6 +1,6 @@
 """Runs llama.cpp's own server, from the wheel `xllamacpp`: nothing is compiled, one thread computes.
 
-usage: llama_server.py --model M.gguf --port P [--slots N] [--ctx N] [--api-key K] [--no-slots] [--load-delay S]
+usage: llama_server.py --model M.gguf --port P [--slots N] [--ctx N] [--batch N] [--api-key K] [--no-slots] [--load-delay S]
 
 With --load-delay it answers 503 "Loading model" for S seconds first, as llama.cpp does while it reads a big model.
 """
@@ -67,6 +67,7 @@ def start(options):
     params.reuse_port = options.load_delay > 0
     params.n_parallel = options.slots
     params.n_ctx = options.ctx * options.slots
+    params.n_batch = options.batch
     params.endpoint_slots = not options.no_slots
     params.endpoint_metrics = True
     params.endpoint_props = True
@@ -84,6 +85,7 @@ def main():
     arguments.add_argument("--port", required=True, type=int)
     arguments.add_argument("--slots", type=int, default=4)
     arguments.add_argument("--ctx", type=int, default=8192, help="tokens for each slot")
+    arguments.add_argument("--batch", type=int, default=2048, help="tokens of a prompt between two looks around")
     arguments.add_argument("--api-key")
     arguments.add_argument("--no-slots", action="store_true", help="/slots answers 501")
     arguments.add_argument("--load-delay", type=float, default=0, metavar="SECONDS")

@@ -28,6 +28,8 @@ pub struct RealOptions {
     pub slots: u32,
     /// Tokens for each slot; the model knows 32,768.
     pub context: u32,
+    /// Tokens of a prompt that are computed before the server looks at cancellations again.
+    pub batch: u32,
     /// What clients must present.
     pub api_key: Option<String>,
     /// Whether `/slots` answers 501.
@@ -41,6 +43,7 @@ impl Default for RealOptions {
         Self {
             slots: 4,
             context: 8192,
+            batch: 2048,
             api_key: None,
             is_slots_endpoint_disabled: false,
             load_delay: Duration::ZERO,
@@ -62,6 +65,8 @@ impl RealOptions {
             self.slots.to_string(),
             "--ctx".to_owned(),
             self.context.to_string(),
+            "--batch".to_owned(),
+            self.batch.to_string(),
         ];
         if let Some(key) = &self.api_key {
             command.extend(["--api-key".to_owned(), key.clone()]);
