@@ -73,15 +73,7 @@ impl Bench {
             bypass_max: Duration::from_secs(2),
             seed: 1,
         };
-        let pool = PoolConfig {
-            has_fleet: false,
-            instances_min: 0,
-            instances_max: 0,
-            slots_hint: 1,
-            idle_timeout: Duration::from_secs(300),
-            boot_timeout: Duration::from_secs(600),
-            life_min: Duration::ZERO,
-        };
+        let pool = PoolConfig::default();
         Self {
             clock,
             gate: Gate::new(config, [(POOL, pool)].into(), clock),

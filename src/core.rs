@@ -59,6 +59,18 @@ pub struct Config {
     pub seed: u64,
 }
 
+impl Default for Config {
+    /// What the program does unless it is told otherwise.
+    fn default() -> Self {
+        Self {
+            queue_max: 1000,
+            wait_max: Duration::from_secs(600),
+            bypass_max: Duration::from_secs(10),
+            seed: 0,
+        }
+    }
+}
+
 /// The limits of one pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolConfig {
@@ -76,6 +88,21 @@ pub struct PoolConfig {
     pub boot_timeout: Duration,
     /// No instance is ended before it is this old: what is billed at least.
     pub life_min: Duration,
+}
+
+impl Default for PoolConfig {
+    /// What the program does unless it is told otherwise, for a pool without a fleet.
+    fn default() -> Self {
+        Self {
+            has_fleet: false,
+            instances_min: 0,
+            instances_max: 1,
+            slots_hint: 1,
+            idle_timeout: Duration::from_secs(300),
+            boot_timeout: Duration::from_secs(600),
+            life_min: Duration::ZERO,
+        }
+    }
 }
 
 /// Why the core wants to be called again. The order is the order in which what is due at once is handled.

@@ -189,21 +189,8 @@ mod tests {
     const POOL: PoolId = PoolId(0);
 
     fn gate() -> Gate {
-        let config = Config {
-            queue_max: 10,
-            wait_max: Duration::from_secs(300),
-            bypass_max: Duration::from_secs(2),
-            seed: 1,
-        };
-        let pool = PoolConfig {
-            has_fleet: true,
-            instances_min: 0,
-            instances_max: 1,
-            slots_hint: 1,
-            idle_timeout: Duration::from_secs(300),
-            boot_timeout: Duration::from_secs(600),
-            life_min: Duration::ZERO,
-        };
+        let config = Config { queue_max: 10, wait_max: Duration::from_secs(300), ..Config::default() };
+        let pool = PoolConfig { has_fleet: true, ..PoolConfig::default() };
         Gate::new(config, [(POOL, pool)].into(), Clock::start())
     }
 

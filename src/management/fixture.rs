@@ -20,21 +20,8 @@ pub(crate) const POOL: PoolId = PoolId(0);
 
 /// A gate over one pool without a fleet.
 pub(crate) fn gate(clock: Clock) -> Gate {
-    let config = Config {
-        queue_max: 10,
-        wait_max: Duration::from_secs(300),
-        bypass_max: Duration::from_secs(2),
-        seed: 1,
-    };
-    let pool = PoolConfig {
-        has_fleet: false,
-        instances_min: 0,
-        instances_max: 1,
-        slots_hint: 1,
-        idle_timeout: Duration::from_secs(300),
-        boot_timeout: Duration::from_secs(600),
-        life_min: Duration::ZERO,
-    };
+    let config = Config { queue_max: 10, wait_max: Duration::from_secs(300), ..Config::default() };
+    let pool = PoolConfig::default();
     Gate::new(config, BTreeMap::from([(POOL, pool)]), clock)
 }
 

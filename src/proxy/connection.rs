@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -58,14 +59,7 @@ pub(super) async fn serve(
             .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_INTERVAL);
-        let mut connection = pin!(builder.serve_connection(io, respond));
-        tokio::select! {
-            result = connection.as_mut() => result,
-            () = cancel.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        }
+        until_drained(builder.serve_connection(io, respond), &cancel).await
     } else {
         let mut builder = http1::Builder::new();
         builder
@@ -73,17 +67,25 @@ pub(super) async fn serve(
             .header_read_timeout(HEAD_READ_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX);
-        let mut connection = pin!(builder.serve_connection(io, respond));
-        tokio::select! {
-            result = connection.as_mut() => result,
-            () = cancel.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        }
+        until_drained(builder.serve_connection(io, respond), &cancel).await
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "a client's connection ended early");
+    }
+}
+
+/// Runs the connection to its end; once `cancel` is cancelled, no further than the answers that run.
+async fn until_drained<C: GracefulConnection>(
+    connection: C,
+    cancel: &CancellationToken,
+) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => result,
+        () = cancel.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     }
 }
 

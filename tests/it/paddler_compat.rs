@@ -8,7 +8,7 @@ use paddock::proxy::classify::{Route, demand, route};
 use serde_json::{Value, json};
 
 use crate::support::fake_llama::{FakeConfig, FakeLlama};
-use crate::support::gateway::{Gateway, GatewayConfig};
+use crate::support::gateway::{Gateway, GatewayConfig, one_server, until_at_rest, until_busy, until_waiting};
 use crate::support::http::{RawClient, get, post_json};
 use crate::support::program::Paddock;
 use crate::support::wait::eventually;
@@ -18,28 +18,6 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn chat(fake: Value) -> Value {
     json!({"model": "any", "messages": [], "fake": fake})
-}
-
-async fn one_server(slots: usize) -> (Gateway, FakeLlama) {
-    let fake = FakeLlama::start(FakeConfig { slots, ..FakeConfig::default() }).await;
-    let gateway = Gateway::start(GatewayConfig::default());
-    gateway.attach("a", fake.addr(), u32::try_from(slots).unwrap());
-    (gateway, fake)
-}
-
-async fn until_at_rest(gateway: &Gateway) {
-    eventually("every slot is free", SOON, async || (gateway.gate.in_flight() == (0, 0)).then_some(())).await;
-    assert_eq!(gateway.gate.broken(), 0);
-}
-
-async fn until_waiting(gateway: &Gateway, requests: usize) {
-    let what = format!("{requests} requests wait");
-    eventually(&what, SOON, async || (gateway.gate.in_flight().1 == requests).then_some(())).await;
-}
-
-async fn until_busy(fake: &FakeLlama, slots: usize) {
-    let what = format!("{slots} slots are busy");
-    eventually(&what, SOON, async || (fake.stats().busy == slots).then_some(())).await;
 }
 
 /// A report that counted before the request came, or after it left, must not move the slots that are held.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::support::fake_llama::{FakeConfig, FakeLlama};
-use crate::support::gateway::{Gateway, GatewayConfig};
+use crate::support::gateway::{Gateway, GatewayConfig, one_server, until_at_rest, until_busy, until_waiting};
 use crate::support::http::{RawClient, get, post_json};
 use crate::support::wait::eventually;
 
@@ -20,29 +20,6 @@ fn chat(fake: Value) -> Value {
 
 fn streaming(fake: Value) -> Value {
     json!({"model": "any", "stream": true, "messages": [], "fake": fake})
-}
-
-async fn one_server(slots: usize) -> (Gateway, FakeLlama) {
-    let fake = FakeLlama::start(FakeConfig { slots, ..FakeConfig::default() }).await;
-    let gateway = Gateway::start(GatewayConfig::default());
-    gateway.attach("a", fake.addr(), u32::try_from(slots).unwrap());
-    (gateway, fake)
-}
-
-/// Nothing is leased, nothing waits, and no invariant broke.
-async fn until_at_rest(gateway: &Gateway) {
-    eventually("every slot is free", SOON, async || (gateway.gate.in_flight() == (0, 0)).then_some(())).await;
-    assert_eq!(gateway.gate.broken(), 0);
-}
-
-async fn until_waiting(gateway: &Gateway, requests: usize) {
-    let what = format!("{requests} requests wait");
-    eventually(&what, SOON, async || (gateway.gate.in_flight().1 == requests).then_some(())).await;
-}
-
-async fn until_busy(fake: &FakeLlama, slots: usize) {
-    let what = format!("{slots} slots are busy");
-    eventually(&what, SOON, async || (fake.stats().busy == slots).then_some(())).await;
 }
 
 #[tokio::test]

@@ -25,20 +25,12 @@ struct Gateway {
 impl Gateway {
     fn start(process: ProcessConfig) -> Self {
         let clock = Clock::start();
-        let core = Config {
-            queue_max: 10,
-            wait_max: Duration::from_secs(60),
-            bypass_max: Duration::from_secs(10),
-            seed: 1,
-        };
+        let core = Config { queue_max: 10, wait_max: Duration::from_secs(60), ..Config::default() };
         let pool = PoolConfig {
             has_fleet: true,
-            instances_min: 0,
-            instances_max: 1,
-            slots_hint: 1,
             idle_timeout: Duration::from_millis(200),
             boot_timeout: Duration::from_secs(30),
-            life_min: Duration::ZERO,
+            ..PoolConfig::default()
         };
         let gate = Gate::new(core, [(POOL, pool)].into(), clock);
         let (sender, news) = mpsc::unbounded_channel();

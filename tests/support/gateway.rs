@@ -11,11 +11,41 @@ use paddock::proxy::{self, Proxy, ProxyConfig};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::fake_llama::FakeLlama;
+use super::fake_llama::{FakeConfig, FakeLlama};
+use super::wait::eventually;
 
 const POOL: PoolId = PoolId(0);
 /// So long that an agent which reported once counts as heard to the end of the test.
 const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// For what should happen at once, on a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A gateway in front of one fake server.
+pub async fn one_server(slots: usize) -> (Gateway, FakeLlama) {
+    let fake = FakeLlama::start(FakeConfig { slots, ..FakeConfig::default() }).await;
+    let gateway = Gateway::start(GatewayConfig::default());
+    gateway.attach("a", fake.addr(), u32::try_from(slots).unwrap());
+    (gateway, fake)
+}
+
+/// Waits until nothing is leased and nothing waits; no invariant broke.
+pub async fn until_at_rest(gateway: &Gateway) {
+    eventually("every slot is free", SOON, async || (gateway.gate.in_flight() == (0, 0)).then_some(())).await;
+    assert_eq!(gateway.gate.broken(), 0);
+}
+
+/// Waits until so many requests wait.
+pub async fn until_waiting(gateway: &Gateway, requests: usize) {
+    let what = format!("{requests} requests wait");
+    eventually(&what, SOON, async || (gateway.gate.in_flight().1 == requests).then_some(())).await;
+}
+
+/// Waits until so many slots of a fake server compute.
+pub async fn until_busy(fake: &FakeLlama, slots: usize) {
+    let what = format!("{slots} slots are busy");
+    eventually(&what, SOON, async || (fake.stats().busy == slots).then_some(())).await;
+}
 
 /// The limits of a gateway under test.
 #[derive(Debug, Clone)]
@@ -28,10 +58,9 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             core: Config {
-                queue_max: 1000,
                 wait_max: Duration::from_secs(60),
                 bypass_max: Duration::from_secs(2),
-                seed: 1,
+                ..Config::default()
             },
             proxy: ProxyConfig {
                 worker_threads: 2,
@@ -60,15 +89,7 @@ pub struct Gateway {
 impl Gateway {
     pub fn start(config: GatewayConfig) -> Self {
         let clock = Clock::start();
-        let pool = PoolConfig {
-            has_fleet: false,
-            instances_min: 0,
-            instances_max: 0,
-            slots_hint: 1,
-            idle_timeout: Duration::from_secs(300),
-            boot_timeout: Duration::from_secs(600),
-            life_min: Duration::ZERO,
-        };
+        let pool = PoolConfig::default();
         let gate = Gate::new(config.core, [(POOL, pool)].into(), clock);
         let listeners = proxy::bind(([127, 0, 0, 1], 0).into(), config.proxy.worker_threads).unwrap();
         let addr = listeners[0].local_addr().unwrap();
