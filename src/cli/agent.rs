@@ -36,7 +36,7 @@ pub(super) struct Flags {
     /// A file that holds the token
     #[arg(long, env = "PADDOCK_MANAGEMENT_TOKEN_FILE", value_name = "FILE")]
     management_token_file: Option<PathBuf>,
-    /// How often llama.cpp is looked at and reported
+    /// How often llama.cpp is looked at and reported; while it computes, every two seconds at most
     #[arg(long, env = "PADDOCK_MONITORING_INTERVAL", value_name = "TIME", default_value = "1s")]
     #[arg(value_parser = interval)]
     monitoring_interval: Duration,
