@@ -47,7 +47,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Passing(passing) => passing.is_over() && passing.last_words.is_none(),
+            Self::Passing(passing) => passing.is_over(),
         }
     }
 
@@ -77,7 +77,6 @@ pub(super) struct Passing {
     agent: AgentKey,
     /// For an event stream: in whose words its breaking off is told.
     stream: Option<EventStream>,
-    last_words: Option<Bytes>,
 }
 
 /// How far an event stream has come: whether a new event may begin.
@@ -130,7 +129,6 @@ impl Passing {
             connections,
             agent,
             stream,
-            last_words: None,
         };
         // An answer without a body has seen its last byte already.
         if passing.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
