@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::task::noop_waker;
 use paddock::clock::Clock;
-use paddock::core::{AgentReport, Config, Phase, PoolConfig, PoolId, TenantId};
+use paddock::core::{AgentReport, BootAges, Config, Phase, PoolConfig, PoolId, TenantId};
 use paddock::gate::{Answer, Ask, Gate, Permit, Registration};
 
 #[global_allocator]
@@ -151,6 +151,10 @@ impl Bench {
             is_authorized: Some(true),
             is_slots_endpoint_enabled: Some(true),
             error: None,
+            zone: None,
+            group: None,
+            notice: None,
+            boot: BootAges::default(),
         };
         // The first reports find nothing leased: nothing else is busy then.
         let busy = if self.permits.is_empty() { 0 } else { SLOTS };

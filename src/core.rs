@@ -190,7 +190,7 @@ impl Core {
             Event::LeaseEnded { lease, end } => self.lease_ended(lease, end),
             Event::AttemptFailed { lease, kind, cause } => self.attempt_failed(lease, kind, &cause),
             Event::AgentReported { agent, connection, report } => {
-                self.agent_reported(agent, connection, report)
+                self.agent_reported(agent, connection, *report)
             }
             Event::AgentDisconnected { agent, connection } => self.agent_disconnected(agent, connection),
             Event::FleetObserved { pool, instances } => self.fleet_observed(pool, instances),

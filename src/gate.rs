@@ -231,7 +231,7 @@ impl Gate {
         if inner.upstreams.get(&agent).is_none_or(is_news) {
             inner.upstreams.insert(agent, (connection, Arc::new(upstream)));
         }
-        self.apply(inner, Event::AgentReported { agent, connection, report });
+        self.apply(inner, Event::AgentReported { agent, connection, report: Box::new(report) });
     }
 
     /// The end of an agent's connection.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::core::{self, AgentReport, InstanceId, PoolId};
+use crate::core::{self, AgentReport, InstanceId, Notice, NoticeReason, PoolId};
 
 mod frames;
 
@@ -82,6 +82,57 @@ pub struct StatusUpdate {
     /// Where in its start llama.cpp is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
+    /// The cloud's zone that the machine is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability_zone: Option<String>,
+    /// The Auto Scaling group that the machine belongs to, where the metadata tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Why nothing new may be sent here: the machine is about to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_reason: Option<DrainReason>,
+    /// How long the machine will still be there, in milliseconds, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_left_ms: Option<u64>,
+    /// How long ago the steps of the start were, as of the moment at which this was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootAges>,
+}
+
+/// The steps of a start, each as the milliseconds that have passed since. Ages and not times of day: the clocks of two
+/// machines may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BootAges {
+    /// The machine was asked for: `pendingTime` of the instance identity document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launched_ms: Option<u64>,
+    /// Its kernel came up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_ms: Option<u64>,
+    /// The agent started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_ms: Option<u64>,
+    /// llama.cpp answered for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_ms: Option<u64>,
+    /// llama.cpp had loaded its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded_ms: Option<u64>,
+}
+
+/// Why a machine is about to end, on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainReason {
+    /// The spot market takes it back, within two minutes.
+    SpotInterruption,
+    /// The spot market may take it back soon.
+    RebalanceRecommendation,
+    /// Its Auto Scaling group ends it.
+    LifecycleTermination,
+    /// Something that a later version knows.
+    #[serde(other)]
+    Other,
 }
 
 /// One slot of llama.cpp, as its `/slots` and Paddler's reports name it. Other fields may hold prompts: they are
@@ -160,6 +211,34 @@ impl StatusUpdate {
             is_authorized: self.is_authorized,
             is_slots_endpoint_enabled: self.is_slots_endpoint_enabled,
             error,
+            zone: self.availability_zone.map(|zone| plain(&zone, NAME_BYTES_MAX).into()),
+            group: self.group.map(|group| plain(&group, NAME_BYTES_MAX).into()),
+            notice: self
+                .drain_reason
+                .map(|reason| Notice { reason: reason.into(), left: self.drain_left_ms.map(span) }),
+            boot: self.boot.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl From<DrainReason> for NoticeReason {
+    fn from(reason: DrainReason) -> Self {
+        match reason {
+            DrainReason::SpotInterruption => Self::SpotInterruption,
+            DrainReason::RebalanceRecommendation => Self::RebalanceRecommendation,
+            DrainReason::LifecycleTermination | DrainReason::Other => Self::LifecycleTermination,
+        }
+    }
+}
+
+impl From<BootAges> for core::BootAges {
+    fn from(ages: BootAges) -> Self {
+        Self {
+            launched: ages.launched_ms.map(age),
+            kernel: ages.kernel_ms.map(age),
+            agent: ages.agent_ms.map(age),
+            answered: ages.answered_ms.map(age),
+            loaded: ages.loaded_ms.map(age),
         }
     }
 }
@@ -170,6 +249,11 @@ pub(crate) fn plain(text: &str, bytes_max: usize) -> String {
         .take_while(|(at, c)| at + c.len_utf8() <= bytes_max)
         .map(|(_, c)| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+/// An age of any length: a machine may have booted months ago.
+fn age(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
 }
 
 fn span(milliseconds: u64) -> Duration {
@@ -222,9 +306,8 @@ mod tests {
     #[test]
     fn only_the_address_is_needed_and_later_fields_are_ignored() {
         assert!(serde_json::from_str::<StatusUpdate>("{}").is_err());
-        let report = with(
-            r#","slots":null,"idle_slots_count":null,"drain_reason":"notice","is_slots_endpoint_enabled":true"#,
-        );
+        let report =
+            with(r#","slots":null,"idle_slots_count":null,"mood":"good","is_slots_endpoint_enabled":true"#);
         assert_eq!((report.phase, report.slots_total), (core::Phase::Ready, 0));
     }
 
@@ -273,6 +356,22 @@ mod tests {
         assert!(error(r#","is_authorized":false"#).contains("--llamacpp-api-key"));
         assert!(error(r#","is_slots_endpoint_enabled":false"#).contains("--no-slots"));
         assert_eq!(error(r#","is_authorized":false,"error":"own words""#), "own words");
+    }
+
+    #[test]
+    fn a_machine_that_ends_says_why_and_when() {
+        let notice = |facts: &str| with(facts).notice;
+        assert_eq!(notice(""), None);
+        let left = Some(Duration::from_secs(120));
+        for (reason, expected) in [
+            ("spot_interruption", NoticeReason::SpotInterruption),
+            ("rebalance_recommendation", NoticeReason::RebalanceRecommendation),
+            ("lifecycle_termination", NoticeReason::LifecycleTermination),
+            ("of a later version", NoticeReason::LifecycleTermination),
+        ] {
+            let facts = format!(r#","drain_reason":"{reason}","drain_left_ms":120000"#);
+            assert_eq!(notice(&facts), Some(Notice { reason: expected, left }), "{reason}");
+        }
     }
 
     #[test]

@@ -144,6 +144,11 @@ impl Reporter {
             heartbeat_ms: u64::try_from(self.interval.max(BUSY_PAUSE_MIN).as_millis()).ok(),
             instance_id: self.config.instance_id.clone(),
             phase: Some(probe.phase),
+            availability_zone: None,
+            group: None,
+            drain_reason: None,
+            drain_left_ms: None,
+            boot: None,
         }
     }
 }

@@ -47,7 +47,7 @@ pub enum Event {
         /// Over which connection.
         connection: Connection,
         /// What.
-        report: AgentReport,
+        report: Box<AgentReport>,
     },
     /// An agent's connection ended.
     AgentDisconnected {
@@ -157,6 +157,50 @@ pub struct AgentReport {
     pub is_slots_endpoint_enabled: Option<bool>,
     /// What is wrong, in words.
     pub error: Option<Arc<str>>,
+    /// The cloud's zone that it is in.
+    pub zone: Option<Arc<str>>,
+    /// The fleet's group that it belongs to, as the machine itself knows it.
+    pub group: Option<Arc<str>>,
+    /// The machine is about to end.
+    pub notice: Option<Notice>,
+    /// How long ago the steps of its start were.
+    pub boot: BootAges,
+}
+
+/// What a machine has learnt about its own end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// Why.
+    pub reason: NoticeReason,
+    /// How long it will still be there, where that is known.
+    pub left: Option<Duration>,
+}
+
+/// Why a machine is about to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeReason {
+    /// The spot market takes it back.
+    SpotInterruption,
+    /// The spot market may take it back soon.
+    RebalanceRecommendation,
+    /// Its fleet is ending it.
+    LifecycleTermination,
+}
+
+/// The steps of a start that the machine itself has seen, as the time that has passed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BootAges {
+    /// The machine was asked for.
+    pub launched: Option<Duration>,
+    /// Its kernel came up.
+    pub kernel: Option<Duration>,
+    /// Its agent started.
+    pub agent: Option<Duration>,
+    /// Its llama.cpp answered for the first time.
+    pub answered: Option<Duration>,
+    /// Its llama.cpp had loaded the model.
+    pub loaded: Option<Duration>,
 }
 
 /// Where in its start a server is.

@@ -64,6 +64,10 @@ fn ready(agent: u64, slots: u32, busy: u32) -> AgentReport {
         is_authorized: Some(true),
         is_slots_endpoint_enabled: Some(true),
         error: None,
+        zone: None,
+        group: None,
+        notice: None,
+        boot: BootAges::default(),
     }
 }
 
@@ -162,7 +166,7 @@ impl Scene {
     /// Over the latest connection.
     fn report(&mut self, agent: AgentKey, report: AgentReport) -> Vec<String> {
         let connection = Connection(self.connections);
-        self.tell(Event::AgentReported { agent, connection, report })
+        self.tell(Event::AgentReported { agent, connection, report: Box::new(report) })
     }
 
     /// Over a new connection.

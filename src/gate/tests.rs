@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::core::Phase;
+use crate::core::{BootAges, Phase};
 
 const POOL: PoolId = PoolId(0);
 
@@ -30,6 +30,10 @@ fn report(slots: u32) -> AgentReport {
         is_authorized: Some(true),
         is_slots_endpoint_enabled: Some(true),
         error: None,
+        zone: None,
+        group: None,
+        notice: None,
+        boot: BootAges::default(),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ManagementConfig, Token, serve};
 use crate::clock::Clock;
-use crate::core::{AgentReport, Config, Phase, PoolConfig, PoolId};
+use crate::core::{AgentReport, BootAges, Config, Phase, PoolConfig, PoolId};
 use crate::gate::Gate;
 
 pub(crate) const POOL: PoolId = PoolId(0);
@@ -40,6 +40,10 @@ pub(crate) fn report(port: u16, slots: u32) -> AgentReport {
         is_authorized: Some(true),
         is_slots_endpoint_enabled: Some(true),
         error: None,
+        zone: None,
+        group: None,
+        notice: None,
+        boot: BootAges::default(),
     }
 }
 

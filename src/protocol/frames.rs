@@ -252,6 +252,11 @@ mod tests {
                 heartbeat_ms: ours.1,
                 instance_id: ours.0,
                 phase: ours.3,
+                availability_zone: None,
+                group: None,
+                drain_reason: None,
+                drain_left_ms: None,
+                boot: None,
             }
         })
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::hosts::{Fate, HostState};
 use super::world::{Happening, World};
-use crate::core::{AgentId, AgentKey, AgentReport, Connection, Event, Incarnation, Mono, Phase};
+use crate::core::{AgentId, AgentKey, AgentReport, BootAges, Connection, Event, Incarnation, Mono, Phase};
 
 /// The longest between counting the slots and sending the report.
 const AGE_MAX: Duration = Duration::from_millis(100);
@@ -124,7 +124,7 @@ impl World {
         let foreign = if server.defers() { 0 } else { server.foreign() };
         let is_true = self.hosts[host].lie == 0;
         self.hosts[host].agents[agent].told_until = at;
-        let event = Box::new(Event::AgentReported { agent: key, connection, report });
+        let event = Box::new(Event::AgentReported { agent: key, connection, report: Box::new(report) });
         self.at(at, Happening::ReportTold { host, event, foreign, is_true });
         self.after(every, Happening::Sample { host, agent, epoch });
     }
@@ -153,6 +153,10 @@ impl World {
             is_authorized: is_on.map(|_| true),
             is_slots_endpoint_enabled: is_on,
             error: None,
+            zone: None,
+            group: None,
+            notice: None,
+            boot: BootAges::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paddock::clock::Clock;
-use paddock::core::{AgentReport, Config, Phase, PoolConfig, PoolId};
+use paddock::core::{AgentReport, BootAges, Config, Phase, PoolConfig, PoolId};
 use paddock::gate::{Gate, Registration};
 use paddock::proxy::{self, Proxy, ProxyConfig};
 use tokio::task::JoinHandle;
@@ -182,6 +182,10 @@ fn report(
         is_authorized: Some(true),
         is_slots_endpoint_enabled: Some(true),
         error: None,
+        zone: None,
+        group: None,
+        notice: None,
+        boot: BootAges::default(),
     };
     gate.report(by, name, report);
 }
