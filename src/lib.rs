@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod agent;
+pub mod aws;
 pub mod balancer;
 pub mod cli;
 pub mod clock;
