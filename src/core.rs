@@ -22,8 +22,11 @@ mod dispatch;
 pub mod event;
 mod fair_queue;
 mod fleet;
+mod groups;
 pub mod ids;
 mod instances;
+mod notice;
+mod observe;
 mod pick;
 mod registry;
 mod rest;
@@ -88,6 +91,19 @@ pub struct PoolConfig {
     pub boot_timeout: Duration,
     /// No instance is ended before it is this old: what is billed at least.
     pub life_min: Duration,
+    /// How many groups its fleet has, in the order in which they are tried.
+    pub groups: u32,
+    /// For a fleet whose groups keep a wish and are looked at; none for one that tells its changes by itself.
+    pub looks: Option<Looks>,
+}
+
+/// How often a fleet is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looks {
+    /// While something boots, drains or ends.
+    pub hurry: Duration,
+    /// Otherwise.
+    pub rest: Duration,
 }
 
 impl Default for PoolConfig {
@@ -101,6 +117,8 @@ impl Default for PoolConfig {
             idle_timeout: Duration::from_secs(300),
             boot_timeout: Duration::from_secs(600),
             life_min: Duration::ZERO,
+            groups: 1,
+            looks: None,
         }
     }
 }
@@ -193,7 +211,10 @@ impl Core {
                 self.agent_reported(agent, connection, *report)
             }
             Event::AgentDisconnected { agent, connection } => self.agent_disconnected(agent, connection),
-            Event::FleetObserved { pool, instances } => self.fleet_observed(pool, instances),
+            Event::FleetObserved { pool, groups, instances } => self.fleet_observed(pool, &groups, instances),
+            Event::LaunchFailed { pool, group, kind, cause } => {
+                self.launch_failed(pool, group, kind, &cause);
+            }
             Event::OperationStarted { operation, action } => self.operation_started(operation, action),
             Event::OperationSucceeded { operation, launched } => {
                 self.operation_succeeded(operation, launched)

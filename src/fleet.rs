@@ -1,8 +1,9 @@
 //! Where instances come from.
 //!
-//! A fleet does what the plan says (`wake`, `terminate`) and tells what it sees ([`FleetNews`]). It decides nothing: how many
+//! A fleet does what the plan says (`wake`, `terminate`, …) and tells what it sees ([`FleetNews`]). It decides nothing: how many
 //! instances there should be, and when one that failed is tried again, is the core's business.
 
+pub mod asg;
 pub mod guard;
 pub mod process;
 
@@ -13,10 +14,12 @@ mod spawner;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
-use crate::core::{InstanceId, InstanceObserved, OperationFailure};
+use crate::core::{GroupId, GroupObserved, InstanceId, InstanceObserved, OperationFailure};
 use crate::protocol::StatusUpdate;
 
+pub use asg::{AsgConfig, AsgError, AsgFleet, AsgWake};
 pub use process::{ProcessConfig, ProcessFleet, TERMINATE_GRACE, has_port};
 
 /// What starts and ends the instances of a pool.
@@ -26,36 +29,77 @@ pub enum Fleet {
     None,
     /// Processes on this machine.
     Process(ProcessFleet),
+    /// EC2 Auto Scaling groups.
+    Asg(AsgFleet),
 }
 
 impl Fleet {
-    /// Lets there be `instances` instances, counting those that boot and those that are not gone yet; returns those that
-    /// were launched now.
+    /// Lets the group have `instances` instances; returns those that were launched now, as far as the fleet names them.
     ///
-    /// The number is absolute, so a repeat is harmless; more than `instances` are left as they are.
+    /// The number is absolute, so a repeat is harmless; more than `instances` are left as they are. A process counts
+    /// while it boots, and until it is gone.
     ///
     /// # Errors
     ///
     /// If an instance could not be started; [`FleetError::failure`] tells whether a repeat may help. Instances that were
     /// launched before the error stay, and are in the news.
-    pub async fn wake(&self, instances: u32) -> Result<Vec<InstanceId>, FleetError> {
+    pub async fn wake(&self, group: GroupId, instances: u32) -> Result<Vec<InstanceId>, FleetError> {
         match self {
             Self::None => Err(FleetError::NoFleet),
             Self::Process(fleet) => fleet.wake(instances).await,
+            Self::Asg(fleet) => Ok(fleet.wake(group, instances).await?),
+        }
+    }
+
+    /// Takes back what the group wishes for beyond the instances that it has.
+    ///
+    /// # Errors
+    ///
+    /// If the fleet refused. One that keeps no wish has nothing to take back.
+    pub async fn withdraw(&self, group: GroupId) -> Result<(), FleetError> {
+        match self {
+            Self::None | Self::Process(_) => Ok(()),
+            Self::Asg(fleet) => Ok(fleet.withdraw(group).await?),
         }
     }
 
     /// Tells the instance to end, and returns then; its end is seen in the news. One that is gone already is no error.
+    /// With `replace`, the group launches another in its place, where it keeps a wish.
     ///
     /// # Errors
     ///
     /// If the fleet refused; processes never do.
-    pub async fn terminate(&self, instance: &InstanceId) -> Result<(), FleetError> {
+    pub async fn terminate(&self, instance: &InstanceId, replace: bool) -> Result<(), FleetError> {
         match self {
             Self::None => {}
             Self::Process(fleet) => fleet.terminate(instance).await,
+            Self::Asg(fleet) => fleet.terminate(instance, replace).await?,
         }
         Ok(())
+    }
+
+    /// Lets an end go on that the fleet holds.
+    ///
+    /// # Errors
+    ///
+    /// If the fleet refused.
+    pub async fn complete_lifecycle(&self, group: GroupId, instance: &InstanceId) -> Result<(), FleetError> {
+        match self {
+            Self::None | Self::Process(_) => Ok(()),
+            Self::Asg(fleet) => Ok(fleet.complete_lifecycle(group, instance).await?),
+        }
+    }
+
+    /// Asks the fleet to hold an end for longer.
+    ///
+    /// # Errors
+    ///
+    /// If the fleet refused.
+    pub async fn extend_lifecycle(&self, group: GroupId, instance: &InstanceId) -> Result<(), FleetError> {
+        match self {
+            Self::None | Self::Process(_) => Ok(()),
+            Self::Asg(fleet) => Ok(fleet.extend_lifecycle(group, instance).await?),
+        }
     }
 
     /// Tells in the news what there is, as it is now.
@@ -67,13 +111,24 @@ impl Fleet {
         match self {
             Self::None => Err(FleetError::NoFleet),
             Self::Process(fleet) => fleet.observe().await,
+            Self::Asg(fleet) => Ok(fleet.observe().await?),
+        }
+    }
+
+    /// What people call a group, where it has a name.
+    #[must_use]
+    pub fn group_name(&self, group: GroupId) -> Option<&str> {
+        match self {
+            Self::None | Self::Process(_) => None,
+            Self::Asg(fleet) => fleet.group_name(group),
         }
     }
 
     /// Ends everything that the gateway would leave behind, and waits until it is gone.
     pub async fn shutdown(&self) {
         match self {
-            Self::None => {}
+            // Machines outlive the balancer: its successor finds them, or they end themselves.
+            Self::None | Self::Asg(_) => {}
             Self::Process(fleet) => fleet.shutdown().await,
         }
     }
@@ -86,8 +141,22 @@ impl Fleet {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all news are reports, which are the large ones")]
 pub enum FleetNews {
-    /// Every instance there is. One that ended is named once, with its last words, and is missing from then on.
-    Observed(BTreeMap<InstanceId, InstanceObserved>),
+    /// The fleet as a whole.
+    Observed {
+        /// Every group that keeps a wish.
+        groups: BTreeMap<GroupId, GroupObserved>,
+        /// Every instance there is. One that ended is named once, with its last words, and is missing from then on.
+        instances: BTreeMap<InstanceId, InstanceObserved>,
+    },
+    /// A group tried to launch an instance by itself, and failed.
+    LaunchFailed {
+        /// Which group.
+        group: GroupId,
+        /// Whether to try again there.
+        kind: OperationFailure,
+        /// Why.
+        cause: Arc<str>,
+    },
     /// How an instance's server is, from the agent's code run in this process.
     Reported {
         /// On which instance.
@@ -142,6 +211,9 @@ pub enum FleetError {
     /// It has stopped for good.
     #[error("the gateway is shutting down")]
     ShutDown,
+    /// AWS did not do it.
+    #[error(transparent)]
+    Asg(#[from] AsgError),
 }
 
 impl FleetError {
@@ -153,6 +225,13 @@ impl FleetError {
                 OperationFailure::Permanent
             }
             Self::Spawn(_) | Self::Port(_) => OperationFailure::Transient,
+            Self::Asg(error) => error.failure(),
         }
+    }
+
+    /// Whether it may have been done all the same.
+    #[must_use]
+    pub fn may_be_done(&self) -> bool {
+        matches!(self, Self::Asg(error) if error.may_be_done())
     }
 }

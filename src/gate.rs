@@ -23,8 +23,8 @@ use crate::core::{
     TenantId,
 };
 
-use permit::AbortSignal;
-pub use permit::Permit;
+use permit::Interrupt;
+pub use permit::{Interruption, Permit};
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ struct Shared {
 struct Inner {
     core: Core,
     waiting: BTreeMap<RequestId, oneshot::Sender<Answer>>,
-    aborts: BTreeMap<LeaseId, Arc<AbortSignal>>,
+    interrupts: BTreeMap<LeaseId, Arc<Interrupt>>,
     /// As the newest connection of each agent named them.
     upstreams: BTreeMap<AgentKey, (Connection, Arc<Upstream>)>,
     agents: BTreeMap<Arc<str>, KnownAgent>,
@@ -107,7 +107,7 @@ const AGENT_IDS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 struct Deeds {
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
-    aborts: Vec<Arc<AbortSignal>>,
+    interruptions: Vec<(Arc<Interrupt>, Interruption)>,
     forget: Vec<AgentKey>,
     forgetters: Vec<mpsc::UnboundedSender<AgentKey>>,
     /// The answer to the request that the caller itself brought.
@@ -127,7 +127,7 @@ impl Gate {
         let inner = Inner {
             core: Core::new(config, pools),
             waiting: BTreeMap::new(),
-            aborts: BTreeMap::new(),
+            interrupts: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             agents: BTreeMap::new(),
             forgetters: Vec::new(),
@@ -334,7 +334,7 @@ impl Gate {
                         continue;
                     };
                     let permit = Permit::new(self.clone(), request, lease, upstream, cold_start);
-                    inner.aborts.insert(lease, permit.abort_signal());
+                    inner.interrupts.insert(lease, permit.interrupt());
                     if own == Some(request) {
                         deeds.own = Some(Ok(permit));
                     } else if let Some(sender) = inner.waiting.remove(&request) {
@@ -350,7 +350,8 @@ impl Gate {
                         deeds.answers.push((sender, Err(because)));
                     }
                 }
-                Command::Abort { lease } => deeds.aborts.extend(inner.aborts.get(&lease).cloned()),
+                Command::Abort { lease } => deeds.interrupt(inner, lease, Interruption::Lost),
+                Command::Recall { lease } => deeds.interrupt(inner, lease, Interruption::Recalled),
                 Command::ForgetConnections { agent } => {
                     inner.forgetters.retain(|forgetter| !forgetter.is_closed());
                     inner.upstreams.remove(&agent);
@@ -378,8 +379,8 @@ impl Gate {
             // A caller that went away refuses it; dropping the permit gives the slot back.
             drop(sender.send(answer));
         }
-        for signal in deeds.aborts {
-            signal.abort();
+        for (interrupt, why) in deeds.interruptions {
+            interrupt.tell(why);
         }
         for agent in deeds.forget {
             for forgetter in &deeds.forgetters {
@@ -397,6 +398,12 @@ impl Gate {
         if deeds.wake_scaler {
             self.shared.plan.notify_one();
         }
+    }
+}
+
+impl Deeds {
+    fn interrupt(&mut self, inner: &Inner, lease: LeaseId, why: Interruption) {
+        self.interruptions.extend(inner.interrupts.get(&lease).map(|interrupt| (interrupt.clone(), why)));
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::core::snapshot::{Drain, Snapshot};
-use crate::core::{Action, Event, InstanceId, Mono, OperationId, PoolId};
+use crate::core::{Action, Event, GroupId, InstanceId, Mono, OperationId, PoolId};
 use crate::fleet::{Fleet, FleetError, FleetNews, TERMINATE_GRACE};
 use crate::gate::{Gate, Registration};
 use crate::protocol::StatusUpdate;
@@ -30,7 +30,19 @@ pub async fn run(gate: Gate, fleet: Arc<Fleet>, clock: Clock, cancel: Cancellati
     loop {
         let (started, wait) = gate.start_plan();
         for (operation, action) in started {
-            tracing::info!(%operation, reason = reason(&action, &gate.snapshot().0), "{}", words(&action));
+            let words = words(&action, &fleet);
+            match action {
+                // Routine, every few seconds.
+                Action::Describe { .. } | Action::ExtendLifecycle { .. } => {
+                    tracing::debug!(%operation, "{words}");
+                }
+                Action::Wake { .. }
+                | Action::Withdraw { .. }
+                | Action::Terminate { .. }
+                | Action::CompleteLifecycle { .. } => {
+                    tracing::info!(%operation, reason = reason(&action, &gate.snapshot().0), "{words}");
+                }
+            }
             let open = Open { gate: gate.clone(), operation, is_over: false };
             operations.spawn(carry_out(open, action, fleet.clone()));
         }
@@ -50,7 +62,13 @@ pub async fn forward_news(mut news: UnboundedReceiver<FleetNews>, pool: PoolId, 
     let mut agents: BTreeMap<InstanceId, Agent> = BTreeMap::new();
     while let Some(news) = news.recv().await {
         match news {
-            FleetNews::Observed(instances) => gate.handle(Event::FleetObserved { pool, instances }),
+            FleetNews::Observed { groups, instances } => {
+                gate.handle(Event::FleetObserved { pool, groups, instances });
+            }
+            FleetNews::LaunchFailed { group, kind, cause } => {
+                tracing::warn!(cause = &*cause, "a launch came to nothing");
+                gate.handle(Event::LaunchFailed { pool, group, kind, cause });
+            }
             FleetNews::Reported { instance, boot, status } => {
                 let agent = match agents.get(&instance).copied() {
                     Some(agent) if agent.boot == boot => agent,
@@ -102,15 +120,20 @@ struct Open {
 
 impl Open {
     fn close(mut self, outcome: Result<Vec<InstanceId>, FleetError>) {
-        self.is_over = true;
         let operation = self.operation;
-        self.gate.handle(match outcome {
+        let event = match outcome {
             Ok(launched) => Event::OperationSucceeded { operation, launched },
+            Err(error) if error.may_be_done() => {
+                tracing::warn!(%operation, %error, "the fleet may have done it");
+                return;
+            }
             Err(error) => {
                 tracing::warn!(%operation, %error, "the fleet did not do it");
                 Event::OperationFailed { operation, kind: error.failure(), cause: error.to_string().into() }
             }
-        });
+        };
+        self.is_over = true;
+        self.gate.handle(event);
     }
 }
 
@@ -124,12 +147,22 @@ impl Drop for Open {
 }
 
 async fn carry_out(open: Open, action: Action, fleet: Arc<Fleet>) {
+    let none = |(): ()| Vec::new();
     let outcome = timeout(OPERATION_TIMEOUT, async {
         match action {
-            Action::Wake { pool: _, instances } => fleet.wake(instances).await,
-            Action::Terminate { pool: _, instance } => fleet.terminate(&instance).await.map(|()| Vec::new()),
+            Action::Wake { group, instances, .. } => fleet.wake(group, instances).await,
+            Action::Withdraw { group, .. } => fleet.withdraw(group).await.map(none),
+            Action::Terminate { instance, replace, .. } => {
+                fleet.terminate(&instance, replace).await.map(none)
+            }
+            Action::CompleteLifecycle { group, instance, .. } => {
+                fleet.complete_lifecycle(group, &instance).await.map(none)
+            }
+            Action::ExtendLifecycle { group, instance, .. } => {
+                fleet.extend_lifecycle(group, &instance).await.map(none)
+            }
             // The answer is in the news.
-            Action::Describe { pool: _ } => fleet.observe().await.map(|()| Vec::new()),
+            Action::Describe { .. } => fleet.observe().await.map(none),
         }
     });
     if let Ok(outcome) = outcome.await {
@@ -144,37 +177,49 @@ async fn due(wait: Option<Mono>, clock: Clock) {
     }
 }
 
-fn words(action: &Action) -> String {
+fn words(action: &Action, fleet: &Fleet) -> String {
+    let of = |group: &GroupId| fleet.group_name(*group).map(|name| format!(" in {name}")).unwrap_or_default();
     match action {
-        Action::Wake { pool: _, instances: 1 } => "let there be 1 server".to_owned(),
-        Action::Wake { pool: _, instances } => format!("let there be {instances} servers"),
-        Action::Terminate { pool: _, instance } => format!("end {instance}"),
-        Action::Describe { pool: _ } => "look at the fleet".to_owned(),
+        Action::Wake { group, instances: 1, .. } => format!("let there be 1 server{}", of(group)),
+        Action::Wake { group, instances, .. } => format!("let there be {instances} servers{}", of(group)),
+        Action::Withdraw { group, .. } => format!("take back the wish for more servers{}", of(group)),
+        Action::Terminate { instance, replace: false, .. } => format!("end {instance}"),
+        Action::Terminate { instance, replace: true, .. } => format!("replace {instance}"),
+        Action::CompleteLifecycle { instance, .. } => format!("let the end of {instance} go on"),
+        Action::ExtendLifecycle { instance, .. } => format!("hold the end of {instance} for longer"),
+        Action::Describe { .. } => "look at the fleet".to_owned(),
     }
 }
 
 /// Why the plan says so.
 fn reason(action: &Action, state: &Snapshot) -> String {
-    let pool = |id: &PoolId| state.pools.iter().find(|pool| pool.pool == *id);
+    let pool = state.pools.iter().find(|pool| pool.pool == action.pool());
     match action {
-        Action::Wake { pool: id, .. } => match pool(id).map_or(0, |pool| pool.requests_buffered) {
+        Action::Wake { .. } => match pool.map_or(0, |pool| pool.requests_buffered) {
             0 => "there are fewer than --min-instances".to_owned(),
             1 => "1 request waits".to_owned(),
             waiting => format!("{waiting} requests wait"),
         },
-        Action::Terminate { pool: id, instance } => {
-            let instances = pool(id).map(|pool| &pool.instances[..]).unwrap_or_default();
+        Action::Withdraw { group, .. } => {
+            let group = pool.and_then(|pool| pool.groups.iter().find(|known| known.group == *group));
+            let cause = group.and_then(|group| group.cause.clone());
+            cause.map_or_else(|| "nobody waits for them".to_owned(), |cause| cause.to_string())
+        }
+        Action::Terminate { instance, .. } => {
+            let instances = pool.map(|pool| &pool.instances[..]).unwrap_or_default();
             let drain = instances.iter().find(|known| known.id == *instance).and_then(|known| known.drain);
             match drain {
                 Some(Drain::Idle) => "it is not needed any more".to_owned(),
                 Some(Drain::Fault) => {
                     "it did not boot in time, or its agent was not heard for long".to_owned()
                 }
-                Some(Drain::Notice) => "its fleet ends it".to_owned(),
+                Some(Drain::Notice) => "its machine is about to end".to_owned(),
                 None => "it is drained".to_owned(),
             }
         }
-        Action::Describe { pool: _ } => "what became of an operation is unknown".to_owned(),
+        Action::CompleteLifecycle { .. } => "it is drained".to_owned(),
+        Action::ExtendLifecycle { .. } => "it still serves".to_owned(),
+        Action::Describe { .. } => "it may have changed".to_owned(),
     }
 }
 
@@ -205,7 +250,8 @@ mod tests {
 
     fn observed(state: InstanceState) -> FleetNews {
         let address = Some(SocketAddr::from(([127, 0, 0, 1], 9)));
-        FleetNews::Observed([("process-1".into(), InstanceObserved { state, address })].into())
+        let seen = InstanceObserved { group: GroupId(0), state, address };
+        FleetNews::Observed { groups: BTreeMap::new(), instances: [("process-1".into(), seen)].into() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -268,11 +314,15 @@ mod tests {
         let state = gate().snapshot().0;
         let mut busy = state.clone();
         busy.pools[0].requests_buffered = 3;
-        let wake = Action::Wake { pool: POOL, instances: 2 };
-        assert_eq!(words(&wake), "let there be 2 servers");
+        let group = GroupId(0);
+        let wake = Action::Wake { pool: POOL, group, instances: 2 };
+        assert_eq!(words(&wake, &Fleet::None), "let there be 2 servers");
         assert_eq!(reason(&wake, &busy), "3 requests wait");
         assert_eq!(reason(&wake, &state), "there are fewer than --min-instances");
-        let end = Action::Terminate { pool: POOL, instance: "process-1".into() };
-        assert_eq!((words(&end).as_str(), reason(&end, &state).as_str()), ("end process-1", "it is drained"));
+        let end = Action::Terminate { pool: POOL, group, instance: "process-1".into(), replace: false };
+        assert_eq!(
+            (words(&end, &Fleet::None).as_str(), reason(&end, &state).as_str()),
+            ("end process-1", "it is drained")
+        );
     }
 }

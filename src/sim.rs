@@ -12,6 +12,7 @@ mod checks;
 mod clients;
 mod faults;
 mod fleet;
+mod groups;
 mod hosts;
 mod options;
 #[cfg(test)]

@@ -186,6 +186,8 @@ impl Flags {
                 idle_timeout: self.idle_timeout,
                 boot_timeout: self.boot_timeout,
                 life_min: LIFE_MIN,
+                groups: 1,
+                looks: None,
             },
             proxy: ProxyConfig {
                 worker_threads: self.worker_threads.map_or_else(cores, |threads| threads as usize),

@@ -43,6 +43,9 @@ pub enum Broken {
     /// Two wakes of one pool at once.
     #[error("a second wake while one is in flight")]
     SecondWake,
+    /// A wake that would have lowered a group's wish.
+    #[error("a wake lowers its group's wish")]
+    WishLowered,
     /// The end of an instance was begun while it served.
     #[error("a busy instance is terminated")]
     BusyInstanceTerminated,

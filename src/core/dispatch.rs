@@ -216,8 +216,9 @@ impl Core {
 
     /// An attempt failed before its answer began.
     ///
-    /// 1. The slot is free again; after a death it cools, for the server may not be dead.
-    /// 2. The agent is left alone for a while: quarantined, or not ready until it reports again.
+    /// 1. The slot is free again; after a death or a recall it cools, for the server may go on computing.
+    /// 2. The agent is left alone for a while: quarantined, or not ready until it reports again. One whose machine is about
+    ///    to end is left alone anyway.
     /// 3. The request goes back to the head of its queue, with its first deadline, exempt from the queue's limit;
     ///    unless it failed too often, or the gateway shuts down.
     pub(super) fn attempt_failed(&mut self, id: LeaseId, kind: AttemptFailure, cause: &Arc<str>) {
@@ -227,7 +228,8 @@ impl Core {
         if matches!(lease.state, LeaseState::Cooling { .. }) {
             return;
         }
-        if kind == AttemptFailure::Died && lease.slots > 0 {
+        let may_compute = matches!(kind, AttemptFailure::Died | AttemptFailure::Recalled);
+        if may_compute && lease.slots > 0 {
             lease.state = LeaseState::Cooling { since: now, is_seen: false };
             self.arm(Timer::Cooling(id), now + COOLING);
         } else {
@@ -236,15 +238,18 @@ impl Core {
         match kind {
             AttemptFailure::CouldNotConnect | AttemptFailure::Died => self.quarantine(agent, cause),
             AttemptFailure::NotReady => self.not_ready(agent),
+            AttemptFailure::Recalled => {}
         }
         let Some(request) = self.requests.get_mut(&request_id) else { return };
         let pool = request.pool;
         request.lease = None;
-        request.last_failure = Some((kind, cause.clone()));
+        if kind != AttemptFailure::Recalled {
+            request.last_failure = Some((kind, cause.clone()));
+        }
         match kind {
             AttemptFailure::CouldNotConnect => request.connect_failures += 1,
             AttemptFailure::Died => request.deaths += 1,
-            AttemptFailure::NotReady => {}
+            AttemptFailure::NotReady | AttemptFailure::Recalled => {}
         }
         if self.shutting_down {
             self.answer(request_id, Rejection::ShuttingDown);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::ids::{AgentKey, Connection, InstanceId, LeaseId, Mono, OperationId, PoolId, RequestId, TenantId};
+use super::ids::{
+    AgentKey, Connection, GroupId, InstanceId, LeaseId, Mono, OperationId, PoolId, RequestId, TenantId,
+};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,8 +62,21 @@ pub enum Event {
     FleetObserved {
         /// The pool that the fleet serves.
         pool: PoolId,
+        /// Every group that keeps a wish of its own; none for a fleet of processes.
+        groups: BTreeMap<GroupId, GroupObserved>,
         /// Every instance; one that is missing is gone.
         instances: BTreeMap<InstanceId, InstanceObserved>,
+    },
+    /// A group tried to launch an instance by itself, for a wish that stands, and failed.
+    LaunchFailed {
+        /// The pool that the fleet serves.
+        pool: PoolId,
+        /// Which group.
+        group: GroupId,
+        /// Whether to try again there.
+        kind: OperationFailure,
+        /// Why, in words for people.
+        cause: Arc<str>,
     },
     /// A planned action is being carried out.
     OperationStarted {
@@ -128,6 +143,8 @@ pub enum AttemptFailure {
     NotReady,
     /// A fresh connection died after the request was sent on it.
     Died,
+    /// It was called back with [`Command::Recall`], because its machine is about to end.
+    Recalled,
 }
 
 /// How an agent's server is.
@@ -217,9 +234,26 @@ pub enum Phase {
     Failing,
 }
 
+/// A group as its fleet describes it: one that keeps a wish, and acts by itself to fulfil it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupObserved {
+    /// How many instances it tries to have.
+    pub desired: u32,
+    /// It never has fewer.
+    pub min: u32,
+    /// It never has more.
+    pub max: u32,
+    /// Whether a lowered wish leaves its running instances alone.
+    pub is_protected: bool,
+    /// Whether another balancer says that it works on the group.
+    pub has_rival: bool,
+}
+
 /// An instance as its fleet describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceObserved {
+    /// Of which group.
+    pub group: GroupId,
     /// In which part of its life.
     pub state: InstanceState,
     /// Where its server will listen, where the fleet knows.
@@ -234,6 +268,11 @@ pub enum InstanceState {
     Pending,
     /// There.
     Running,
+    /// There, but not in service and not part of the fleet's number: standing by, or kept warm. The fleet may bring it
+    /// back. It is neither used nor ended.
+    Aside,
+    /// Going away, and held until [`Action::CompleteLifecycle`].
+    TerminatingWait,
     /// Going away.
     Terminating,
     /// It ended by itself. Named once, then missing.
@@ -248,6 +287,10 @@ pub enum InstanceState {
 pub enum OperationFailure {
     /// It may work in a moment.
     Transient,
+    /// The fleet is asked too often: it says nothing about what it can do.
+    Throttled,
+    /// This group has nothing to give for some minutes: no capacity, no quota, not offered there.
+    Unavailable,
     /// It will not work until somebody mends it: told to the waiting clients at once.
     Permanent,
 }
@@ -276,6 +319,12 @@ pub enum Command {
     /// The instance under this attempt is lost: end the answer.
     Abort {
         /// The attempt; its end is still to be reported.
+        lease: LeaseId,
+    },
+    /// The machine under this attempt is about to end: if its answer has not begun, the attempt is over, and its failure
+    /// [`AttemptFailure::Recalled`] is to be reported.
+    Recall {
+        /// The attempt.
         lease: LeaseId,
     },
     /// Idle connections to this agent are of no use any more.
@@ -321,25 +370,72 @@ pub enum Rejection {
 /// A step towards the fleet that the load asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Let the pool have this many instances, counting those that boot and those that are not gone yet.
+    /// Let the group have this many instances. A group that keeps a wish takes it as its new one; otherwise those that
+    /// boot and those that are not gone yet are counted.
     Wake {
-        /// Which pool.
+        /// Of which pool.
         pool: PoolId,
+        /// Which group.
+        group: GroupId,
         /// How many, in all.
         instances: u32,
+    },
+    /// Take back what the group wishes for beyond the instances that it has.
+    Withdraw {
+        /// Of which pool.
+        pool: PoolId,
+        /// Which group.
+        group: GroupId,
     },
     /// End this instance; it is drained.
     Terminate {
         /// Of which pool.
         pool: PoolId,
+        /// Of which group.
+        group: GroupId,
+        /// Which.
+        instance: InstanceId,
+        /// Whether the group is to launch another in its place.
+        replace: bool,
+    },
+    /// Let an end go on that the fleet holds: the instance is drained.
+    CompleteLifecycle {
+        /// Of which pool.
+        pool: PoolId,
+        /// Of which group.
+        group: GroupId,
         /// Which.
         instance: InstanceId,
     },
-    /// An answer was lost: look what the fleet is.
+    /// Ask the fleet to hold an end for longer: the instance still serves.
+    ExtendLifecycle {
+        /// Of which pool.
+        pool: PoolId,
+        /// Of which group.
+        group: GroupId,
+        /// Which.
+        instance: InstanceId,
+    },
+    /// Look what the fleet is.
     Describe {
         /// Which pool.
         pool: PoolId,
     },
+}
+
+impl Action {
+    /// The pool that it is for.
+    #[must_use]
+    pub fn pool(&self) -> PoolId {
+        match self {
+            Self::Wake { pool, .. }
+            | Self::Withdraw { pool, .. }
+            | Self::Terminate { pool, .. }
+            | Self::CompleteLifecycle { pool, .. }
+            | Self::ExtendLifecycle { pool, .. }
+            | Self::Describe { pool } => *pool,
+        }
+    }
 }
 
 /// What [`Core::plan`](super::Core::plan) found.
@@ -359,8 +455,12 @@ pub enum Wait {
     LaunchBackoff,
     /// Whether another instance would pay is asked again.
     GrowCheck,
-    /// A termination that failed is repeated after a pause.
+    /// A step towards an instance's end that failed is repeated after a pause.
     TerminateBackoff,
-    /// A lost answer is looked up again.
-    DescribeBackoff,
+    /// A wish that could not be taken back is taken back again.
+    WithdrawBackoff,
+    /// An end that the fleet holds is to be held for longer.
+    LifecycleBeat,
+    /// The fleet is looked at.
+    Look,
 }

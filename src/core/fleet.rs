@@ -1,79 +1,193 @@
-//! What the fleet did: the ends of operations, and what it was observed to be.
+//! What became of the calls to the fleet, and of launches that nothing was heard of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Action, Command, InstanceObserved, InstanceState, OperationFailure, Phase};
-use super::ids::{InstanceId, Mono, OperationId, PoolId};
-use super::instances::{Drain, Instance, Terminate};
+use super::event::{Action, OperationFailure, Phase};
+use super::groups::{Origin, Withdraw};
+use super::ids::{GroupId, InstanceId, Mono, OperationId, PoolId};
+use super::instances::{Drain, Progress};
 use super::rest::REST_INTERVAL;
 use super::scaling::{Launch, Pool};
 use super::{Broken, Core, Timer};
 
-/// The pause before a failed termination or a lost look at the fleet is repeated.
+/// The pause before a failed step towards an end, or a lost look at the fleet, is repeated; a look's doubles with each
+/// failure, up to the maximum.
 const OPERATION_PAUSE: Duration = Duration::from_secs(2);
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A fleet needs a moment to show what a call did.
+const SHOWN_AFTER: Duration = Duration::from_secs(1);
+/// How often the fleet is asked to hold an end for longer: hooks may wait for as little as 30 s (EC2 Auto Scaling API,
+/// PutLifecycleHook), so two of these may fail.
+pub(super) const LIFECYCLE_BEAT: Duration = Duration::from_secs(10);
+
+/// A call that is not answered yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    Wake { group: GroupId, instances: u32 },
+    Withdraw(GroupId),
+    Terminate { instance: InstanceId, replace: bool },
+    CompleteLifecycle(InstanceId),
+    ExtendLifecycle(InstanceId),
+    Describe { began: Mono },
+}
 
 impl Core {
     pub(super) fn operation_started(&mut self, operation: OperationId, action: Action) {
         let now = self.now;
-        match action {
-            Action::Wake { pool: id, instances } => {
-                let Some(pool) = self.pools.get_mut(&id) else { return };
-                if pool.wake.is_some() {
+        let id = action.pool();
+        let Some(pool) = self.pools.get_mut(&id) else { return };
+        let step = match action {
+            Action::Wake { group: gid, instances, .. } => {
+                if pool.is_waking() {
                     self.broke(Broken::SecondWake);
                     return;
                 }
-                pool.wake = Some(operation);
-                let more = (instances as usize).saturating_sub(pool.instances_all());
-                pool.launches.extend((0..more).map(|_| Launch { operation, started_at: now }));
+                let expected = pool.groups.get(&gid).and_then(|group| group.expected());
+                let there = expected.map_or_else(|| pool.instances_all(), |expected| expected as usize);
+                let more = (instances as usize).saturating_sub(there);
+                // **Invariant:** a wish is never lowered by a wake.
+                let desired = pool.groups.get(&gid).and_then(|group| group.desired);
+                if desired.is_some_and(|desired| instances < desired) {
+                    self.broke(Broken::WishLowered);
+                    return;
+                }
+                let launch = Launch {
+                    group: gid,
+                    origin: Origin::Asked,
+                    operation: Some(operation),
+                    started_at: now,
+                    accepted_at: None,
+                };
+                pool.launches.extend(std::iter::repeat_n(launch, more));
                 let deadline = now + pool.config.boot_timeout;
                 self.arm_by(Timer::Boot(id), deadline);
+                Step::Wake { group: gid, instances }
             }
-            Action::Terminate { pool: id, instance: instance_id } => {
-                let Some(instance) = self.pools.get(&id).and_then(|pool| pool.instances.get(&instance_id))
-                else {
-                    return;
-                };
-                if self.is_busy(instance) || instance.drain.is_none() {
+            Action::Withdraw { group: gid, .. } => {
+                if let Some(group) = pool.groups.get_mut(&gid) {
+                    group.withdraw = Withdraw::Started;
+                }
+                Step::Withdraw(gid)
+            }
+            Action::Terminate { group, instance: instance_id, replace, .. } => {
+                let Some(instance) = pool.instances.get_mut(&instance_id) else { return };
+                instance.terminate = Progress::Started;
+                if replace {
+                    pool.launches.push(Launch::by_itself(group, Origin::Spare, now));
+                }
+                let is_drained = instance.drain.is_some();
+                let is_busy = self
+                    .pools
+                    .get(&id)
+                    .and_then(|pool| pool.instances.get(&instance_id))
+                    .is_some_and(|i| self.is_busy(i));
+                if is_busy || !is_drained {
                     self.broke(Broken::BusyInstanceTerminated);
                 }
-                let Some(pool) = self.pools.get_mut(&id) else { return };
-                if let Some(instance) = pool.instances.get_mut(&instance_id) {
-                    instance.terminate = Terminate::Started;
-                }
-                pool.terminations.insert(operation, instance_id);
+                Step::Terminate { instance: instance_id, replace }
             }
-            Action::Describe { pool: id } => {
-                if let Some(pool) = self.pools.get_mut(&id) {
-                    pool.describe = Some(operation);
-                }
+            Action::CompleteLifecycle { instance, .. } => {
+                let Some(found) = pool.instances.get_mut(&instance) else { return };
+                found.complete = Progress::Started;
+                Step::CompleteLifecycle(instance)
             }
+            Action::ExtendLifecycle { instance, .. } => {
+                let Some(found) = pool.instances.get_mut(&instance) else { return };
+                found.extend_at = now + LIFECYCLE_BEAT;
+                Step::ExtendLifecycle(instance)
+            }
+            Action::Describe { .. } => {
+                pool.look_by = None;
+                Step::Describe { began: now }
+            }
+        };
+        if let Some(pool) = self.pools.get_mut(&id) {
+            pool.operations.insert(operation, step);
         }
     }
 
     pub(super) fn operation_succeeded(&mut self, operation: OperationId, launched: Vec<InstanceId>) {
         self.plan_changed = true;
+        let now = self.now;
         let Some((id, step)) = self.take_operation(operation) else { return };
         let Some(pool) = self.pools.get_mut(&id) else { return };
+        pool.trouble.was_heard();
         match step {
-            Step::Wake => {
-                for instance in launched {
-                    pool.adopt(instance, operation, self.now);
+            Step::Wake { group, instances } => self.wake_succeeded(id, group, instances, operation, launched),
+            Step::Withdraw(gid) => {
+                let counted = pool.counted(gid);
+                if let Some(group) = pool.groups.get_mut(&gid) {
+                    group.withdraw = Withdraw::Not;
+                    group.written_at = Some(now);
+                    group.desired = group.desired.map(|desired| desired.min(counted.max(group.min)));
+                    group.abandoned = 0;
                 }
-                if let Some(at) = pool.boot_deadline() {
-                    self.arm_by(Timer::Boot(id), at);
+                pool.look_by(now + SHOWN_AFTER);
+            }
+            Step::Terminate { instance, replace } => {
+                pool.look_by(now + SHOWN_AFTER);
+                if let Some(found) = pool.instances.get_mut(&instance) {
+                    found.terminate = Progress::Asked { at: now };
+                    if let Some(group) = pool.groups.get_mut(&found.group).filter(|_| !replace) {
+                        group.desired = group.desired.map(|desired| desired.saturating_sub(1));
+                        group.written_at = Some(now);
+                    }
                 }
             }
-            Step::Terminate(instance) => {
-                if let Some(instance) = pool.instances.get_mut(&instance) {
-                    instance.terminate = Terminate::Asked;
+            Step::CompleteLifecycle(instance) => {
+                pool.look_by(now + SHOWN_AFTER);
+                if let Some(found) = pool.instances.get_mut(&instance) {
+                    found.complete = Progress::Asked { at: now };
                 }
             }
+            Step::ExtendLifecycle(_) => {}
             // Its answer is the observation itself.
-            Step::Describe => {}
+            Step::Describe { began } => {
+                pool.looked_at = Some(began);
+                pool.look_failures = 0;
+            }
         }
         self.bind_all(id);
+        self.reindex_pool(id);
+        self.settle(id);
+    }
+
+    fn wake_succeeded(
+        &mut self,
+        id: PoolId,
+        gid: GroupId,
+        instances: u32,
+        operation: OperationId,
+        launched: Vec<InstanceId>,
+    ) {
+        let now = self.now;
+        let Some(pool) = self.pools.get_mut(&id) else { return };
+        for launch in pool.launches.iter_mut().filter(|launch| launch.operation == Some(operation)) {
+            launch.accepted_at = Some(now);
+        }
+        if let Some(group) = pool.groups.get_mut(&gid) {
+            // A fleet that names what it launched raised its wish by that; another took the wish as it was put.
+            let named = u32::try_from(launched.len()).unwrap_or(u32::MAX);
+            let wish = |desired: u32| match named {
+                0 => desired.max(instances),
+                _ => desired.saturating_add(named),
+            };
+            group.wish_put(wish, now);
+        }
+        let is_named = !launched.is_empty();
+        for instance in launched {
+            pool.adopt(instance, gid, Some(operation), Origin::Asked, now);
+        }
+        if is_named {
+            // A fleet that names what it launched has launched no more.
+            pool.launches.retain(|launch| launch.operation != Some(operation));
+        }
+        pool.look_by(now + SHOWN_AFTER);
+        if let Some(at) = pool.boot_deadline() {
+            self.arm_by(Timer::Boot(id), at);
+        }
     }
 
     pub(super) fn operation_failed(
@@ -84,21 +198,58 @@ impl Core {
     ) {
         self.plan_changed = true;
         let now = self.now;
+        let retry_at = now + OPERATION_PAUSE + OPERATION_PAUSE * self.random.u32(0..=500) / 1000;
         let Some((id, step)) = self.take_operation(operation) else { return };
         let Some(pool) = self.pools.get_mut(&id) else { return };
         match step {
-            Step::Wake => {
-                pool.launches.retain(|launch| launch.operation != operation);
-                self.boot_failed(id, kind, cause);
+            Step::Wake { group: gid, .. } => {
+                pool.launches.retain(|launch| launch.operation != Some(operation));
+                if let Some(group) = pool.groups.get_mut(&gid) {
+                    group.wish_not_put();
+                }
+                self.boot_failed(id, Some(gid), kind, cause);
             }
-            Step::Terminate(instance) => {
+            Step::Withdraw(gid) => {
+                if let Some(group) = pool.groups.get_mut(&gid) {
+                    group.withdraw_failed(retry_at);
+                }
+            }
+            Step::Terminate { instance, replace } => {
                 if let Some(instance) = pool.instances.get_mut(&instance) {
-                    instance.terminate = Terminate::Failed { retry_at: now + OPERATION_PAUSE };
+                    instance.terminate = Progress::Failed { retry_at };
+                    let group = instance.group;
+                    let is_spare = |launch: &Launch| launch.group == group && launch.origin == Origin::Spare;
+                    if replace && let Some(at) = pool.launches.iter().position(is_spare) {
+                        pool.launches.remove(at);
+                    }
                 }
                 self.keep_what_is_wanted(id);
             }
-            Step::Describe => pool.describe_after = now + OPERATION_PAUSE,
+            Step::CompleteLifecycle(instance) => {
+                if let Some(instance) = pool.instances.get_mut(&instance) {
+                    instance.complete = Progress::Failed { retry_at };
+                }
+            }
+            // The next beat comes in time.
+            Step::ExtendLifecycle(_) => {}
+            Step::Describe { .. } => {
+                self.look_failed(id);
+                // Nothing can be asked for before the fleet was seen once: those who wait are told why.
+                if self.pools.get(&id).is_some_and(|pool| !pool.is_observed) {
+                    self.boot_failed(id, None, kind, cause);
+                }
+            }
         }
+    }
+
+    fn look_failed(&mut self, id: PoolId) {
+        let jitter = self.random.u32(0..=500);
+        let now = self.now;
+        let Some(pool) = self.pools.get_mut(&id) else { return };
+        let pause =
+            OPERATION_PAUSE.saturating_mul(2u32.saturating_pow(pool.look_failures)).min(LOOK_PAUSE_MAX);
+        pool.look_failures = pool.look_failures.saturating_add(1);
+        pool.look_after = now + pause + pause * jitter / 1000;
     }
 
     pub(super) fn operation_unknown(&mut self, operation: OperationId) {
@@ -107,182 +258,105 @@ impl Core {
         let Some((id, step)) = self.take_operation(operation) else { return };
         let Some(pool) = self.pools.get_mut(&id) else { return };
         match step {
-            Step::Wake => pool.is_uncertain = true,
-            Step::Terminate(instance) => {
-                pool.is_uncertain = true;
-                if let Some(instance) = pool.instances.get_mut(&instance) {
-                    instance.terminate = Terminate::Asked;
+            Step::Wake { group: gid, .. } => {
+                pool.uncertain_since = Some(now);
+                if let Some(group) = pool.groups.get_mut(&gid) {
+                    group.written_at = None;
+                    group.wish_not_put();
                 }
             }
-            Step::Describe => pool.describe_after = now + OPERATION_PAUSE,
+            // Asked again, it lowers the wish to what is there by then: a repeat is harmless.
+            Step::Withdraw(gid) => {
+                if let Some(group) = pool.groups.get_mut(&gid) {
+                    group.written_at = None;
+                    group.withdraw_failed(now + OPERATION_PAUSE);
+                }
+            }
+            Step::Terminate { instance, .. } => {
+                pool.uncertain_since = Some(now);
+                if let Some(instance) = pool.instances.get_mut(&instance) {
+                    instance.terminate = Progress::Asked { at: now };
+                    if let Some(group) = pool.groups.get_mut(&instance.group) {
+                        group.written_at = None;
+                    }
+                }
+            }
+            Step::CompleteLifecycle(instance) => {
+                if let Some(instance) = pool.instances.get_mut(&instance) {
+                    instance.complete = Progress::Failed { retry_at: now + OPERATION_PAUSE };
+                }
+            }
+            Step::ExtendLifecycle(_) => {}
+            Step::Describe { .. } => self.look_failed(id),
         }
     }
 
     fn take_operation(&mut self, operation: OperationId) -> Option<(PoolId, Step)> {
-        for (&id, pool) in &mut self.pools {
-            if pool.wake == Some(operation) {
-                pool.wake = None;
-                return Some((id, Step::Wake));
-            }
-            if let Some(instance) = pool.terminations.remove(&operation) {
-                return Some((id, Step::Terminate(instance)));
-            }
-            if pool.describe == Some(operation) {
-                pool.describe = None;
-                return Some((id, Step::Describe));
-            }
-        }
-        None
+        self.pools.iter_mut().find_map(|(&id, pool)| Some((id, pool.operations.remove(&operation)?)))
     }
 
-    /// The fleet is this. What is missing is lost, what is new is adopted.
-    pub(super) fn fleet_observed(&mut self, id: PoolId, observed: BTreeMap<InstanceId, InstanceObserved>) {
-        self.plan_changed = true;
-        let now = self.now;
-        let Some(pool) = self.pools.get_mut(&id) else { return };
-        pool.is_observed = true;
-        let was_uncertain = std::mem::take(&mut pool.is_uncertain);
-        let unseen = pool.instances.iter().filter(|(known, instance)| {
-            !observed.contains_key(known) && (instance.was_seen || !instance.is_booting())
-        });
-        let missing: Vec<InstanceId> = unseen.map(|(known, _)| known.clone()).collect();
-        let mut lost: Vec<(InstanceId, Arc<str>)> = missing
-            .into_iter()
-            .map(|instance| (instance, Arc::from("it is not in the fleet any more")))
-            .collect();
-        for (instance_id, seen) in observed {
-            if let InstanceState::Ended { cause } = &seen.state {
-                lost.push((instance_id, cause.clone()));
-                continue;
-            }
-            let oldest = pool.launches.first().map(|launch| launch.operation);
-            if !pool.instances.contains_key(&instance_id) {
-                pool.adopt(instance_id.clone(), oldest.unwrap_or(OperationId(0)), now);
-            }
-            let Some(instance) = pool.instances.get_mut(&instance_id) else { continue };
-            instance.was_seen = true;
-            instance.state = seen.state;
-            instance.address = seen.address;
-            if !instance.is_there() {
-                instance.drain = Some(Drain::Notice);
-            } else if was_uncertain && instance.terminate == Terminate::Asked {
-                // The lost call did not reach it.
-                instance.terminate = Terminate::NotAsked;
-            }
-        }
-        if was_uncertain && pool.wake.is_none() {
-            // What the lost wake launched would be here.
-            pool.launches.clear();
-        }
-        let deadline = pool.boot_deadline();
-        for (instance, cause) in lost {
-            self.instance_lost(id, &instance, &cause);
-        }
-        if let Some(at) = deadline {
-            self.arm_by(Timer::Boot(id), at);
-        }
-        self.bind_all(id);
-        self.reindex_pool(id);
-        self.keep_what_is_wanted(id);
-        self.settle(id);
-        self.arm_by(Timer::Rest(id), now + REST_INTERVAL);
-    }
-
-    /// An instance is gone: so is its agent, and what ran there is cut.
-    fn instance_lost(&mut self, id: PoolId, instance_id: &InstanceId, cause: &Arc<str>) {
-        let Some(instance) = self.pools.get_mut(&id).and_then(|pool| pool.instances.remove(instance_id))
-        else {
-            return;
-        };
-        for &agent in &instance.agents {
-            let leases = self.agents.get(&agent).map(|agent| agent.leases.clone()).unwrap_or_default();
-            self.commands.extend(leases.into_iter().map(|lease| Command::Abort { lease }));
-            self.agent_gone(agent);
-        }
-        if instance.is_booting() {
-            self.boot_failed(id, OperationFailure::Transient, cause);
-        }
-        if self.pools.get(&id).is_some_and(Pool::is_below_min) {
-            self.cancel_idle_drain(id);
-        }
-    }
-
+    /// Launches and boots that are late.
+    ///
+    /// 1. A launch that brought no instance is given up, with its wish.
+    /// 2. An instance that we asked for, or that its group launched by itself, is to end.
+    /// 3. One that somebody else asked for is no longer waited for; its end is a matter of [`Core::rest`].
     pub(super) fn boot_deadline_passed(&mut self, id: PoolId) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(&id) else { return };
         let boot_timeout = pool.config.boot_timeout;
-        let mut causes = Vec::new();
+        let mut causes: Vec<(GroupId, String)> = Vec::new();
         pool.launches.retain(|launch| {
             let is_late = launch.started_at + boot_timeout <= now;
             if is_late {
-                causes.push("the fleet started no instance".to_owned());
+                causes.push((launch.group, "the fleet started no instance".to_owned()));
             }
             !is_late
         });
-        for (instance_id, instance) in &mut pool.instances {
-            if instance.is_booting() && instance.boot_deadline <= now {
-                instance.drain = Some(Drain::Fault);
-                let why = match instance.phase {
-                    Phase::Starting => "its agent or its llama.cpp was not heard",
-                    Phase::Loading => "its llama.cpp still loads the model",
-                    Phase::Ready | Phase::Failing => "its llama.cpp has no slot to offer",
-                };
-                causes.push(format!("{instance_id}: {why}"));
+        let given_up: Vec<GroupId> = causes.iter().map(|(group, _)| *group).collect();
+        for gid in given_up {
+            if let Some(group) = pool.groups.get_mut(&gid) {
+                group.give_up(1, now);
             }
         }
+        let mut leaving = BTreeSet::new();
+        for (instance_id, instance) in &mut pool.instances {
+            if !instance.is_booting() || instance.boot_deadline > now {
+                continue;
+            }
+            if instance.origin == Origin::Stranger {
+                instance.is_overdue = true;
+                self.plan_changed = true;
+                continue;
+            }
+            instance.drain = Some(Drain::Fault);
+            leaving.extend(instance.agents.iter().copied());
+            let why = match instance.phase {
+                Phase::Starting => "its agent or its llama.cpp was not heard",
+                Phase::Loading => "its llama.cpp still loads the model",
+                Phase::Ready | Phase::Failing => "its llama.cpp has no slot to offer",
+            };
+            causes.push((instance.group, format!("{instance_id}: {why}")));
+        }
         let next = pool.boot_deadline();
-        for cause in causes {
+        for key in leaving {
+            self.reindex(key);
+        }
+        for (group, cause) in causes {
             let cause = format!("no server within {}s of its launch ({cause})", boot_timeout.as_secs());
-            self.boot_failed(id, OperationFailure::Transient, &cause.into());
+            self.boot_failed(id, Some(group), OperationFailure::Transient, &cause.into());
         }
         if let Some(at) = next {
             self.arm_by(Timer::Boot(id), at);
         }
+        self.arm_by(Timer::Rest(id), now + REST_INTERVAL);
     }
 }
 
 impl Pool {
-    /// Takes in an instance that is new here, in place of a launch: the operation's own, else the oldest.
-    fn adopt(&mut self, id: InstanceId, operation: OperationId, now: Mono) {
-        if self.instances.contains_key(&id) {
-            return;
-        }
-        let own = self.launches.iter().position(|launch| launch.operation == operation);
-        let launch =
-            own.or(if self.launches.is_empty() { None } else { Some(0) }).map(|at| self.launches.remove(at));
-        let launched_at = launch.map_or(now, |launch| launch.started_at);
-        self.instances.insert(
-            id,
-            Instance {
-                state: InstanceState::Pending,
-                was_seen: false,
-                address: None,
-                heard_at: None,
-                launched_at,
-                boot_deadline: launched_at + self.config.boot_timeout,
-                phase: Phase::Starting,
-                registered_at: None,
-                agents: BTreeSet::new(),
-                agent_lost_at: None,
-                unready_since: None,
-                rest_since: now,
-                drain: None,
-                terminate: Terminate::NotAsked,
-            },
-        );
-    }
-
     /// The next time at which a launch is late.
-    fn boot_deadline(&self) -> Option<Mono> {
+    pub(super) fn boot_deadline(&self) -> Option<Mono> {
         let launches = self.launches.iter().map(|launch| launch.started_at + self.config.boot_timeout);
         let booting = self.instances.values().filter(|instance| instance.is_booting());
         launches.chain(booting.map(|instance| instance.boot_deadline)).min()
     }
-}
-
-#[derive(Debug)]
-enum Step {
-    Wake,
-    Terminate(InstanceId),
-    Describe,
 }

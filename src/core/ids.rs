@@ -27,6 +27,10 @@ number_id!(
     PoolId(u32)
 );
 number_id!(
+    /// A group of a pool's fleet, by its place in the order in which they are tried.
+    GroupId(u32)
+);
+number_id!(
     /// Whose request it is: tenants take turns.
     TenantId(u32)
 );

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::event::{InstanceState, OperationFailure, Phase};
-use super::ids::{AgentKey, InstanceId, Mono, PoolId};
+use super::boot::BootLog;
+use super::event::{InstanceState, NoticeReason, OperationFailure, Phase};
+use super::groups::Origin;
+use super::ids::{AgentKey, GroupId, InstanceId, Mono, PoolId};
 use super::trouble::Trouble;
 use super::{Core, Timer};
 
@@ -28,6 +30,8 @@ pub enum Drain {
 /// An instance of the pool's fleet.
 #[derive(Debug)]
 pub(super) struct Instance {
+    pub(super) group: GroupId,
+    pub(super) origin: Origin,
     pub(super) state: InstanceState,
     /// The fleet has shown it: what it never showed may only be late, and is not lost before its boot deadline.
     pub(super) was_seen: bool,
@@ -36,8 +40,12 @@ pub(super) struct Instance {
     pub(super) heard_at: Option<SocketAddr>,
     pub(super) launched_at: Mono,
     pub(super) boot_deadline: Mono,
+    /// Somebody else's, and not heard of by its boot deadline: nothing is expected of it any more.
+    pub(super) is_overdue: bool,
     /// How far its server has come, by its agent's reports.
     pub(super) phase: Phase,
+    /// The steps of its boot.
+    pub(super) boot: BootLog,
     /// When it first had a slot to offer.
     pub(super) registered_at: Option<Mono>,
     /// Every life of an agent on it that is heard or holds leases.
@@ -47,16 +55,25 @@ pub(super) struct Instance {
     pub(super) unready_since: Option<Mono>,
     /// The last response byte, or the registration.
     pub(super) rest_since: Mono,
+    /// Its agent says that the machine is about to end.
+    pub(super) notice: Option<NoticeReason>,
     pub(super) drain: Option<Drain>,
-    pub(super) terminate: Terminate,
+    pub(super) terminate: Progress,
+    /// For an end that the fleet holds.
+    pub(super) complete: Progress,
+    /// When the fleet is to be asked to hold its end for longer.
+    pub(super) extend_at: Mono,
 }
 
+/// How far a step towards an instance's end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Terminate {
+pub(super) enum Progress {
     NotAsked,
     Started,
     /// Done as far as the fleet said, or unknown: the instance is yet to be missing.
-    Asked,
+    Asked {
+        at: Mono,
+    },
     Failed {
         retry_at: Mono,
     },
@@ -64,21 +81,40 @@ pub(super) enum Terminate {
 
 impl Instance {
     pub(super) fn is_booting(&self) -> bool {
-        self.registered_at.is_none() && self.drain.is_none()
+        let is_expected = !self.is_overdue && self.state != InstanceState::Aside;
+        self.registered_at.is_none() && self.drain.is_none() && is_expected
     }
 
     /// Registered, not leaving, and its agent is heard, or was a moment ago.
     pub(super) fn is_serving(&self, now: Mono) -> bool {
         self.registered_at.is_some()
             && self.drain.is_none()
+            && self.is_there()
             && self.agent_lost_at.is_none_or(|lost| now < lost + LOST_AGENT_GRACE)
     }
 
     pub(super) fn is_there(&self) -> bool {
         match self.state {
             InstanceState::Pending | InstanceState::Running => true,
-            InstanceState::Terminating | InstanceState::Ended { .. } => false,
+            InstanceState::Aside
+            | InstanceState::TerminatingWait
+            | InstanceState::Terminating
+            | InstanceState::Ended { .. } => false,
         }
+    }
+
+    pub(super) fn is_end_asked(&self) -> bool {
+        matches!(self.terminate, Progress::Started | Progress::Asked { .. })
+    }
+
+    /// Whether its group's wish counts it.
+    pub(super) fn is_counted(&self) -> bool {
+        self.is_there() && !self.is_end_asked()
+    }
+
+    /// Whether it is on its way out.
+    pub(super) fn is_ending(&self) -> bool {
+        self.drain.is_some() || self.is_end_asked()
     }
 }
 
@@ -99,7 +135,11 @@ impl Core {
         let bound = agent.instance.clone().filter(is_known);
         let named = agent.report.instance.clone();
         let by_id = named.clone().filter(is_known);
-        let by_address = || pool.instances.iter().find(|(_, i)| i.address.or(i.heard_at) == Some(address));
+        // Who names an instance is not taken for another one at its address.
+        let is_of_name = |id: &InstanceId| named.as_ref().is_none_or(|named| named == id);
+        let by_address = || {
+            pool.instances.iter().find(|(id, i)| i.address.or(i.heard_at) == Some(address) && is_of_name(id))
+        };
         let by_age = || {
             let is_silent = |i: &Instance| i.agents.is_empty() && i.address.is_none() && i.is_booting();
             let could_be =
@@ -170,6 +210,7 @@ impl Core {
         for key in agents {
             self.bind(key);
             self.note_boot_progress(key);
+            self.note_notice(key);
         }
     }
 
@@ -190,14 +231,18 @@ impl Core {
         let is_misconfigured = agent.report.is_authorized == Some(false)
             || agent.report.is_slots_endpoint_enabled == Some(false);
         let error = agent.report.error.clone();
+        let (ages, reported_at, serving_since) = (agent.report.boot, agent.reported_at, agent.serving_since);
         let instance_id = agent.instance.clone();
         let Some(pool) = self.pools.get_mut(&id) else { return };
         if serves {
             pool.slots_learnt = Some(slots);
         }
-        let Some(instance) = instance_id.and_then(|id| pool.instances.get_mut(&id)) else { return };
+        let Some(instance_id) = instance_id else { return };
+        let Some(instance) = pool.instances.get_mut(&instance_id) else { return };
         instance.phase = phase;
-        if !instance.is_booting() {
+        instance.boot.heard(ages, reported_at);
+        let is_late = instance.is_overdue && serves;
+        if !instance.is_booting() && !is_late {
             if serves {
                 instance.unready_since = None;
             } else if instance.unready_since.is_none() {
@@ -210,7 +255,15 @@ impl Core {
         if serves {
             instance.registered_at = Some(now);
             instance.rest_since = now;
-            pool.boots.add(now.since(instance.launched_at));
+            instance.is_overdue = false;
+            instance.boot.registered(serving_since.unwrap_or(now));
+            // How long somebody else's took is not known.
+            if instance.origin == Origin::Asked {
+                pool.boots.add(instance_id, &instance.boot);
+            }
+            if let Some(group) = pool.groups.get_mut(&instance.group) {
+                group.has_worked();
+            }
             pool.trouble = Trouble::default();
             let rest_at = now + pool.config.idle_timeout;
             self.plan_changed = true;
@@ -219,7 +272,8 @@ impl Core {
             // It will not heal by waiting.
             instance.drain = Some(Drain::Fault);
             let cause = error.unwrap_or_else(|| "its llama.cpp cannot be used".into());
-            self.boot_failed(id, OperationFailure::Permanent, &cause);
+            let group = instance.group;
+            self.boot_failed(id, Some(group), OperationFailure::Permanent, &cause);
         }
     }
 

@@ -47,6 +47,8 @@ pub(super) struct Agent {
     /// That it speaks for this instance is a guess.
     pub(super) is_guess: bool,
     pub(super) known_since: Mono,
+    /// Since when it offers slots.
+    pub(super) serving_since: Option<Mono>,
     pub(super) leases: BTreeSet<LeaseId>,
     /// Slots under leases, cooling ones included.
     pub(super) held: u32,
@@ -113,6 +115,7 @@ impl Core {
             instance: None,
             is_guess: false,
             known_since: now,
+            serving_since: None,
             leases: BTreeSet::new(),
             held: 0,
             riders: 0,
@@ -137,7 +140,13 @@ impl Core {
         }
         agent.heartbeat = report.heartbeat.unwrap_or(agent.heartbeat).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
         agent.reported_at = now;
-        let address_before = std::mem::replace(&mut agent.report, report).address;
+        let before = std::mem::replace(&mut agent.report, report);
+        let (address_before, notice_before) = (before.address, before.notice.filter(|_| !is_new));
+        agent.serving_since = match agent.serving_since {
+            _ if !agent.is_serving() => None,
+            None => Some(now),
+            since => since,
+        };
         agent.foreign = agent.report.slots_busy.saturating_sub(agent.held_peak);
         agent.held_peak = agent.held;
         let sampled = agent.sampled_at();
@@ -156,11 +165,24 @@ impl Core {
             self.release_cooled(key, sampled);
         }
         self.bind(key);
-        let serves = self.agents.get(&key).is_some_and(Agent::is_serving);
+        let agent = self.agents.get(&key);
+        let serves = agent.is_some_and(Agent::is_serving);
+        let is_unshown =
+            agent.is_some_and(|agent| agent.instance.is_none() && agent.report.instance.is_some());
         if is_new || serves != was_serving {
             self.plan_changed = true;
         }
+        // It names an instance that the fleet has not shown yet: a look binds them.
+        if serves
+            && !was_serving
+            && is_unshown
+            && let Some(pool) = self.pools.get_mut(&pool)
+        {
+            pool.look_by(now);
+        }
         self.note_boot_progress(key);
+        self.recall(key, notice_before);
+        self.note_notice(key);
         self.reindex_address(address);
         self.settle(pool);
     }
@@ -342,14 +364,17 @@ impl Core {
     /// Whether anything new may be sent to the agent's server.
     ///
     /// 1. It is up, and its agent is heard.
-    /// 2. It did not just fail.
+    /// 2. It did not just fail, and its machine is not about to end.
     /// 3. No later agent speaks for the same address.
-    /// 4. Its instance is not on its way out.
+    /// 4. Its instance is not on its way out, nor gone.
     pub(super) fn is_eligible(&self, key: AgentKey, agent: &Agent) -> bool {
         if !agent.is_serving() || agent.is_silent {
             return false;
         }
-        if agent.quarantined_until.is_some() || agent.not_ready_since.is_some() {
+        if agent.quarantined_until.is_some()
+            || agent.not_ready_since.is_some()
+            || agent.report.notice.is_some()
+        {
             return false;
         }
         let is_superseded = self.addresses.get(&agent.report.address).is_some_and(|there| {
@@ -364,8 +389,11 @@ impl Core {
         if is_superseded {
             return false;
         }
-        let instance = agent.instance.as_ref().and_then(|id| self.pools.get(&agent.pool)?.instances.get(id));
-        instance.is_none_or(|instance| instance.drain.is_none() && instance.is_there())
+        let Some(pool) = self.pools.get(&agent.pool) else { return false };
+        match agent.instance.as_ref().and_then(|id| pool.instances.get(id)) {
+            Some(instance) => instance.drain.is_none() && instance.is_there(),
+            None => !pool.has_ended(&agent.report),
+        }
     }
 
     /// Brings the pool's indexes up to what the agent is now.

@@ -1,14 +1,16 @@
 //! Load × fleet → plan. Level-triggered: recomputed from state, because fleets are eventually consistent and their
 //! calls fail.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::boot::{BootTimes, ServiceTime};
-use super::event::{Action, Plan, Wait};
+use super::event::{Action, AgentReport, InstanceState, NoticeReason, Plan, Wait};
 use super::fair_queue::{FairQueue, Place, Width};
-use super::ids::{AgentKey, InstanceId, Mono, Now, OperationId, PoolId, RequestId};
-use super::instances::{Instance, Terminate};
+use super::fleet::Step;
+use super::groups::{Group, Origin, SETTLE, Withdraw};
+use super::ids::{AgentKey, GroupId, InstanceId, Mono, Now, OperationId, PoolId, RequestId};
+use super::instances::{Drain, Instance, Progress};
 use super::pick::OpenAgents;
 use super::registry::Agent;
 use super::trouble::Trouble;
@@ -16,6 +18,7 @@ use super::{Core, PoolConfig};
 
 /// How often a backlog is weighed against a boot.
 const GROW_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Slots that are kept for a request for several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kept {
@@ -23,11 +26,29 @@ pub(super) struct Kept {
     pub(super) agent: AgentKey,
 }
 
-/// An instance that was asked for and is not known by its id yet.
+/// An instance that is on its way and is not known by its id yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Launch {
-    pub(super) operation: OperationId,
+    pub(super) group: GroupId,
+    /// By whom it was asked for.
+    pub(super) origin: Origin,
+    /// The wake that it is of, if we asked for it.
+    pub(super) operation: Option<OperationId>,
     pub(super) started_at: Mono,
+    /// When the fleet took the wake.
+    pub(super) accepted_at: Option<Mono>,
+}
+
+impl Launch {
+    /// One that the group makes by itself, or somebody else asked for.
+    pub(super) fn by_itself(group: GroupId, origin: Origin, now: Mono) -> Self {
+        Self { group, origin, operation: None, started_at: now, accepted_at: None }
+    }
+
+    /// From when on a look should show its wish.
+    pub(super) fn settled_at(&self) -> Mono {
+        self.accepted_at.unwrap_or(self.started_at)
+    }
 }
 
 /// Instances that are alike, the requests that wait for them, and the agents that serve them.
@@ -40,17 +61,24 @@ pub(super) struct Pool {
     pub(super) live: BTreeSet<(u32, AgentKey)>,
     pub(super) kept: Option<Kept>,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
+    /// The last instances that are gone, the latest last: a report from there was late on its way.
+    pub(super) ended: VecDeque<InstanceId>,
     pub(super) boots: BootTimes,
     pub(super) service: ServiceTime,
     pub(super) slots_learnt: Option<u32>,
     pub(super) launches: Vec<Launch>,
-    /// At most one wake is in flight.
-    pub(super) wake: Option<OperationId>,
-    pub(super) terminations: BTreeMap<OperationId, InstanceId>,
-    pub(super) describe: Option<OperationId>,
-    /// An answer was lost: nothing is repeated before the fleet was observed.
-    pub(super) is_uncertain: bool,
-    pub(super) describe_after: Mono,
+    pub(super) groups: BTreeMap<GroupId, Group>,
+    /// What the fleet was asked and has not answered. At most one wake is in flight.
+    pub(super) operations: BTreeMap<OperationId, Step>,
+    /// An answer was lost then: nothing is repeated before the fleet was observed.
+    pub(super) uncertain_since: Option<Mono>,
+    /// When the last look began.
+    pub(super) looked_at: Option<Mono>,
+    /// A look is worth its while from then on, whatever the interval.
+    pub(super) look_by: Option<Mono>,
+    /// No look before.
+    pub(super) look_after: Mono,
+    pub(super) look_failures: u32,
     pub(super) is_observed: bool,
     pub(super) trouble: Trouble,
     /// Since when the others could have carried the load of the least loaded instance.
@@ -66,19 +94,27 @@ impl Pool {
             live: BTreeSet::new(),
             kept: None,
             instances: BTreeMap::new(),
+            ended: VecDeque::new(),
             boots: BootTimes::default(),
             service: ServiceTime::default(),
             slots_learnt: None,
             launches: Vec::new(),
-            wake: None,
-            terminations: BTreeMap::new(),
-            describe: None,
-            is_uncertain: false,
-            describe_after: Mono::default(),
+            groups: (0..config.groups.max(1)).map(|at| (GroupId(at), Group::default())).collect(),
+            operations: BTreeMap::new(),
+            uncertain_since: None,
+            looked_at: None,
+            look_by: None,
+            look_after: Mono::default(),
+            look_failures: 0,
             is_observed: false,
             trouble: Trouble::default(),
             surplus_since: None,
         }
+    }
+
+    /// Whether a report comes from an instance that is gone.
+    pub(super) fn has_ended(&self, report: &AgentReport) -> bool {
+        report.instance.as_ref().is_some_and(|instance| self.ended.contains(instance))
     }
 
     /// The agent that a new request may use at once, with nobody in front of it.
@@ -95,6 +131,15 @@ impl Pool {
         self.instances.len() + self.launches.len()
     }
 
+    /// Those that count towards the greatest number. A process takes its memory until it is gone; a machine that its
+    /// group ends is not part of the group's number any more.
+    fn instances_held(&self) -> usize {
+        if self.config.looks.is_none() {
+            return self.instances_all();
+        }
+        self.launches.len() + self.instances.values().filter(|instance| instance.is_counted()).count()
+    }
+
     /// Launches that may yet register.
     pub(super) fn pending(&self) -> usize {
         self.launches.len() + self.instances.values().filter(|instance| instance.is_booting()).count()
@@ -107,7 +152,50 @@ impl Pool {
 
     /// Instances that serve or will, unless something happens to them.
     fn instances_staying(&self) -> usize {
-        self.launches.len() + self.instances.values().filter(|instance| instance.drain.is_none()).count()
+        let staying =
+            self.instances.values().filter(|i| i.drain.is_none() && i.state != InstanceState::Aside);
+        self.launches.len() + staying.count()
+    }
+
+    pub(super) fn is_waking(&self) -> bool {
+        self.operations.values().any(|step| matches!(step, Step::Wake { .. }))
+    }
+
+    /// Whether the group's wish is being put by us, as a number.
+    pub(super) fn is_writing(&self, group: GroupId) -> bool {
+        let writes =
+            |step: &Step| matches!(step, Step::Wake { group: of, .. } | Step::Withdraw(of) if *of == group);
+        self.operations.values().any(writes)
+    }
+
+    /// Whether the group's wish is being lowered by the end of an instance.
+    fn is_decrementing(&self, group: GroupId) -> bool {
+        self.operations.values().any(|step| {
+            let Step::Terminate { instance, replace: false } = step else { return false };
+            self.instances.get(instance).is_some_and(|instance| instance.group == group)
+        })
+    }
+
+    pub(super) fn is_looking(&self) -> bool {
+        self.operations.values().any(|step| matches!(step, Step::Describe { .. }))
+    }
+
+    /// Whether a wish is taken back, or about to be.
+    fn is_withdrawing(&self) -> bool {
+        self.groups.values().any(|group| group.withdraw != Withdraw::Not)
+    }
+
+    /// Whether something boots, drains or ends: then the fleet is looked at more often.
+    fn is_moving(&self) -> bool {
+        let is_moving = |i: &Instance| i.state != InstanceState::Aside && (i.is_booting() || i.is_ending());
+        !self.launches.is_empty() || self.is_withdrawing() || self.instances.values().any(is_moving)
+    }
+
+    /// A look is worth its while by then.
+    pub(super) fn look_by(&mut self, at: Mono) {
+        if self.config.looks.is_some() {
+            self.look_by = Some(self.look_by.map_or(at, |by| by.min(at)));
+        }
     }
 }
 
@@ -116,9 +204,12 @@ impl Core {
     /// The steps that load and fleet ask for, for each pool:
     ///
     /// 1. Without a fleet, or shutting down: none.
-    /// 2. An answer was lost: look at the fleet, and repeat nothing before.
-    /// 3. Drained instances end, once the fleet was observed.
-    /// 4. One wake at a time: for the least number of instances, for a queue that nobody serves, or for a backlog that
+    /// 2. The fleet is looked at when that is due: at the start, after a lost answer, while something moves, and now and
+    ///    then.
+    /// 3. An answer was lost: nothing is repeated before the fleet was observed.
+    /// 4. Drained instances end, and ends that the fleet holds go on once they are drained.
+    /// 5. Wishes that were given up are taken back, before another group is asked.
+    /// 6. One wake at a time: for the least number of instances, for a queue that nobody serves, or for a backlog that
     ///    takes longer than a boot.
     #[must_use]
     pub fn plan(&self, now: Now) -> Plan {
@@ -128,43 +219,103 @@ impl Core {
             return plan;
         }
         for (&id, pool) in self.pools.iter().filter(|(_, pool)| pool.config.has_fleet) {
-            if pool.is_uncertain {
-                if pool.describe.is_some() {
-                } else if now < pool.describe_after {
-                    plan.wait_until(pool.describe_after, Wait::DescribeBackoff);
-                } else {
-                    plan.actions.push(Action::Describe { pool: id });
-                }
+            self.plan_look(id, pool, now, &mut plan);
+            if pool.uncertain_since.is_some() {
                 continue;
             }
             if pool.is_observed {
-                self.plan_terminations(id, pool, now, &mut plan);
+                self.plan_ends(id, pool, now, &mut plan);
             }
-            self.plan_wake(id, pool, now, &mut plan);
+            if pool.is_withdrawing() {
+                plan_withdrawals(id, pool, now, &mut plan);
+            } else {
+                self.plan_wake(id, pool, now, &mut plan);
+            }
         }
         plan
     }
 
-    fn plan_terminations(&self, id: PoolId, pool: &Pool, now: Mono, plan: &mut Plan) {
+    fn plan_look(&self, id: PoolId, pool: &Pool, now: Mono, plan: &mut Plan) {
+        if pool.is_looking() {
+            return;
+        }
+        let settle = if pool.config.looks.is_some() { SETTLE } else { Duration::ZERO };
+        let after_loss = pool.uncertain_since.map(|since| since + settle);
+        let routine = pool.config.looks.map(|looks| {
+            let interval = if pool.is_moving() { looks.hurry } else { looks.rest };
+            let due = pool.looked_at.map_or(now, |at| at + interval);
+            pool.look_by.map_or(due, |by| by.min(due))
+        });
+        let Some(due) = after_loss.or(routine) else { return };
+        let due = due.max(pool.look_after);
+        if due <= now {
+            plan.actions.push(Action::Describe { pool: id });
+        } else {
+            plan.wait_until(due, Wait::Look);
+        }
+    }
+
+    fn plan_ends(&self, id: PoolId, pool: &Pool, now: Mono, plan: &mut Plan) {
         for (instance_id, instance) in &pool.instances {
-            if instance.drain.is_none() || !instance.is_there() || self.is_busy(instance) {
+            let (group, instance_id) = (instance.group, instance_id.clone());
+            let is_busy = self.is_busy(instance);
+            if instance.state == InstanceState::TerminatingWait {
+                match instance.complete {
+                    _ if is_busy && instance.extend_at > now => {
+                        plan.wait_until(instance.extend_at, Wait::LifecycleBeat);
+                    }
+                    _ if is_busy => {
+                        plan.actions.push(Action::ExtendLifecycle { pool: id, group, instance: instance_id });
+                    }
+                    Progress::Failed { retry_at } if retry_at > now => {
+                        plan.wait_until(retry_at, Wait::TerminateBackoff);
+                    }
+                    Progress::NotAsked | Progress::Failed { .. } => {
+                        plan.actions.push(Action::CompleteLifecycle {
+                            pool: id,
+                            group,
+                            instance: instance_id,
+                        });
+                    }
+                    Progress::Started | Progress::Asked { .. } => {}
+                }
+                continue;
+            }
+            let Some(drain) = instance.drain.filter(|_| instance.is_there() && !is_busy) else { continue };
+            // Its fleet is ending it already: a second order might lower the wish twice.
+            if instance.notice == Some(NoticeReason::LifecycleTermination) {
+                continue;
+            }
+            let is_at_min = pool.groups.get(&group).is_some_and(Group::is_at_min);
+            if is_at_min && drain == Drain::Idle {
+                continue;
+            }
+            // A number that is on its way was reckoned with this instance.
+            if !is_at_min
+                && pool.groups.get(&group).is_some_and(|g| g.desired.is_some())
+                && pool.is_writing(group)
+            {
                 continue;
             }
             match instance.terminate {
-                Terminate::Failed { retry_at } if retry_at > now => {
+                Progress::Failed { retry_at } if retry_at > now => {
                     plan.wait_until(retry_at, Wait::TerminateBackoff);
                 }
-                Terminate::NotAsked | Terminate::Failed { .. } => {
-                    plan.actions.push(Action::Terminate { pool: id, instance: instance_id.clone() });
-                }
-                Terminate::Started | Terminate::Asked => {}
+                Progress::NotAsked | Progress::Failed { .. } => plan.actions.push(Action::Terminate {
+                    pool: id,
+                    group,
+                    instance: instance_id,
+                    replace: is_at_min,
+                }),
+                Progress::Started | Progress::Asked { .. } => {}
             }
         }
     }
 
     fn plan_wake(&self, id: PoolId, pool: &Pool, now: Mono, plan: &mut Plan) {
-        let room = pool.config.instances_max as usize;
-        if pool.wake.is_some() || pool.instances_all() >= room {
+        let most = pool.config.instances_max as usize;
+        let held = pool.instances_held();
+        if pool.is_waking() || held >= most {
             return;
         }
         let staying = pool.instances_staying();
@@ -178,16 +329,38 @@ impl Core {
             }
             return;
         }
-        let not_before = pool.trouble.pause_until.max(pool.trouble.refuse_until.unwrap_or_default());
+        // What a group wishes for is not known before it was seen.
+        if pool.config.looks.is_some() && !pool.is_observed {
+            return;
+        }
+        let paused = pool.trouble.pause_until.max(pool.trouble.refuse_until.unwrap_or_default());
+        let blocked = pool.all_blocked_until(now).map(|(until, _)| until).unwrap_or_default();
+        let not_before = paused.max(blocked);
         if now < not_before {
             plan.wait_until(not_before, Wait::LaunchBackoff);
             return;
         }
-        let wanted = if below_min { pool.config.instances_min as usize } else { staying + 1 };
-        // Those that leave still count for the fleet.
-        let leaving = pool.instances_all() - staying;
-        let instances = u32::try_from((wanted + leaving).min(room)).unwrap_or(pool.config.instances_max);
-        plan.actions.push(Action::Wake { pool: id, instances });
+        let Some((gid, group)) = pool.group_for_wake(now) else { return };
+        // A group that is full is asked all the same if nothing is there: its refusal tells those who wait.
+        let says_why = unserved && held == 0;
+        if !group.has_room() && !says_why {
+            return;
+        }
+        // The number is absolute, and what is counted in it is about to change: the answer of that comes first.
+        if group.desired.is_some() && (pool.is_decrementing(gid) || pool.is_writing(gid)) {
+            return;
+        }
+        let wanted = if below_min { (pool.config.instances_min as usize).max(staying) } else { staying + 1 };
+        let more = u32::try_from((wanted - staying).min(most - held)).unwrap_or(u32::MAX);
+        let instances = match (group.desired, group.expected()) {
+            // **Invariant:** a wish is never lowered by a wake.
+            (Some(desired), Some(expected)) => {
+                (expected + more).min(group.max.max(expected + 1)).max(desired)
+            }
+            // Those that leave still count for the fleet.
+            _ => u32::try_from(pool.instances_all()).unwrap_or(u32::MAX).saturating_add(more),
+        };
+        plan.actions.push(Action::Wake { pool: id, group: gid, instances });
     }
 
     /// Whether the backlog takes longer on what runs and boots than another boot takes. Never before both were
@@ -219,7 +392,8 @@ impl Core {
         let unbound = self
             .agents
             .values()
-            .filter(|agent| agent.pool == id && agent.is_serving() && self.instance_of(agent).is_none());
+            .filter(|agent| agent.pool == id && agent.is_serving() && agent.report.notice.is_none())
+            .filter(|agent| self.instance_of(agent).is_none() && !pool.has_ended(&agent.report));
         instances + unbound.count()
     }
 
@@ -230,7 +404,7 @@ impl Core {
     /// Whether nothing serves, boots or is on its way to an end that makes room for a launch.
     pub(super) fn is_unserved(&self, id: PoolId) -> bool {
         let Some(pool) = self.pools.get(&id) else { return false };
-        let is_under_way = pool.wake.is_some() || pool.describe.is_some() || pool.instances_all() > 0;
+        let is_under_way = !pool.operations.is_empty() || pool.instances_all() > 0;
         !is_under_way && self.serving(id, pool) == 0
     }
 
@@ -242,9 +416,27 @@ impl Core {
     /// How long until an instance that boots, or would boot now, has slots.
     pub(super) fn boot_eta(&self, id: PoolId) -> Duration {
         let Some(pool) = self.pools.get(&id) else { return Duration::ZERO };
-        let booting = pool.instances.values().filter(|instance| instance.is_booting()).map(|i| i.launched_at);
-        let first = booting.chain(pool.launches.iter().map(|launch| launch.started_at)).min();
-        pool.boots.left(first.map_or(Duration::ZERO, |since| self.now.since(since)))
+        let booting = pool.instances.values().filter(|instance| instance.is_booting());
+        let booting = booting.map(|instance| pool.boots.left(instance.boot.step(), self.now));
+        let launches = pool.launches.iter().map(|launch| (0, launch.started_at));
+        let launches = launches.map(|step| pool.boots.left(step, self.now));
+        booting.chain(launches).min().unwrap_or_else(|| pool.boots.left((0, self.now), self.now))
+    }
+}
+
+/// Wishes that were given up, taken back one group after the other.
+fn plan_withdrawals(id: PoolId, pool: &Pool, now: Mono, plan: &mut Plan) {
+    for (&group, state) in &pool.groups {
+        match state.withdraw {
+            Withdraw::Needed { not_before } if not_before > now => {
+                plan.wait_until(not_before, Wait::WithdrawBackoff);
+            }
+            // A wish that is being raised is not lowered in the same breath.
+            Withdraw::Needed { .. } if !pool.is_writing(group) => {
+                plan.actions.push(Action::Withdraw { pool: id, group });
+            }
+            Withdraw::Needed { .. } | Withdraw::Started | Withdraw::Not => {}
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the core would tell somebody who asks: plain values, ready to be shown.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +8,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Core;
-use super::event::{InstanceState, Phase};
-use super::ids::{AgentKey, InstanceId, PoolId};
+use super::boot::Boot;
+pub use super::boot::BootPhase;
+use super::event::{InstanceState, Notice, Phase};
+use super::groups::Group;
+use super::ids::{AgentKey, GroupId, InstanceId, PoolId};
 pub use super::instances::Drain;
+use super::instances::Instance;
 
 /// The whole state at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,8 +50,44 @@ pub struct PoolSnapshot {
     pub boot_eta_seconds: f64,
     /// The last launches' failure, until one registers.
     pub trouble: Option<Arc<str>>,
+    /// The groups of its fleet, in the order in which they are tried.
+    pub groups: Vec<GroupSnapshot>,
     /// The instances of its fleet.
     pub instances: Vec<InstanceSnapshot>,
+    /// The last boots, the latest last.
+    pub boots: Vec<BootSnapshot>,
+}
+
+/// One group.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GroupSnapshot {
+    /// Which.
+    pub group: GroupId,
+    /// How many instances it tries to have, where it keeps such a wish and was seen.
+    pub desired: Option<u32>,
+    /// How much of that was given up.
+    pub abandoned: u32,
+    /// It never has fewer.
+    pub min: u32,
+    /// It never has more; none without a limit of its own.
+    pub max: Option<u32>,
+    /// How much longer it is left alone, in seconds.
+    pub left_alone_seconds: Option<f64>,
+    /// Why, or why it last was.
+    pub cause: Option<Arc<str>>,
+    /// Whether another balancer works on it.
+    pub has_rival: bool,
+}
+
+/// A boot that came to its end.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BootSnapshot {
+    /// Of which instance.
+    pub instance: InstanceId,
+    /// From the call to the first slot.
+    pub total_seconds: f64,
+    /// Each phase.
+    pub phase_seconds: BTreeMap<BootPhase, f64>,
 }
 
 /// One instance.
@@ -54,6 +95,8 @@ pub struct PoolSnapshot {
 pub struct InstanceSnapshot {
     /// Its id.
     pub id: InstanceId,
+    /// Its group.
+    pub group: GroupId,
     /// As its fleet calls it.
     pub state: InstanceState,
     /// How far its server has come.
@@ -66,6 +109,10 @@ pub struct InstanceSnapshot {
     pub registered: bool,
     /// Why it leaves, if it does.
     pub drain: Option<Drain>,
+    /// The phase that its boot is in, while it boots.
+    pub boot_phase: Option<BootPhase>,
+    /// The phases of its boot, as far as they are over and known.
+    pub phase_seconds: BTreeMap<BootPhase, f64>,
 }
 
 /// One agent.
@@ -83,6 +130,12 @@ pub struct AgentSnapshot {
     pub instance: Option<InstanceId>,
     /// What is wrong, in words.
     pub error: Option<Arc<str>>,
+    /// The cloud's zone that it is in.
+    pub zone: Option<Arc<str>>,
+    /// The fleet's group that it says it belongs to.
+    pub group: Option<Arc<str>>,
+    /// That its machine is about to end.
+    pub notice: Option<Notice>,
     /// Whether llama.cpp accepts its key.
     pub is_authorized: Option<bool>,
     /// Whether llama.cpp's `/slots` is on.
@@ -129,19 +182,9 @@ impl Core {
                     pending: pool.pending(),
                     boot_eta_seconds: self.boot_eta(id).as_secs_f64(),
                     trouble: pool.trouble.cause(),
-                    instances: pool
-                        .instances
-                        .iter()
-                        .map(|(id, instance)| InstanceSnapshot {
-                            id: id.clone(),
-                            state: instance.state.clone(),
-                            phase: instance.phase,
-                            address: instance.address,
-                            age_seconds: self.now.since(instance.launched_at).as_secs_f64(),
-                            registered: instance.registered_at.is_some(),
-                            drain: instance.drain,
-                        })
-                        .collect(),
+                    groups: pool.groups.iter().map(|(&id, group)| self.group_snapshot(id, group)).collect(),
+                    instances: pool.instances.iter().map(|(id, i)| self.instance_snapshot(id, i)).collect(),
+                    boots: pool.boots.last().map(boot_snapshot).collect(),
                 }
             })
             .collect();
@@ -151,6 +194,36 @@ impl Core {
             shutting_down: self.shutting_down,
             pools,
             agents,
+        }
+    }
+
+    fn group_snapshot(&self, id: GroupId, group: &Group) -> GroupSnapshot {
+        let left_alone = group.blocked_until(self.now).map(|until| until.since(self.now));
+        GroupSnapshot {
+            group: id,
+            desired: group.desired,
+            abandoned: group.abandoned,
+            min: group.min,
+            max: (group.max != u32::MAX).then_some(group.max),
+            left_alone_seconds: left_alone.map(|left| left.as_secs_f64()),
+            cause: group.cause.clone(),
+            has_rival: group.has_rival,
+        }
+    }
+
+    fn instance_snapshot(&self, id: &InstanceId, instance: &Instance) -> InstanceSnapshot {
+        let phases = BootPhase::ALL.into_iter().zip(instance.boot.phases());
+        InstanceSnapshot {
+            id: id.clone(),
+            group: instance.group,
+            state: instance.state.clone(),
+            phase: instance.phase,
+            address: instance.address,
+            age_seconds: self.now.since(instance.launched_at).as_secs_f64(),
+            registered: instance.registered_at.is_some(),
+            drain: instance.drain,
+            boot_phase: BootPhase::ALL.get(instance.boot.step().0).copied().filter(|_| instance.is_booting()),
+            phase_seconds: phases.filter_map(|(phase, took)| Some((phase, took?.as_secs_f64()))).collect(),
         }
     }
 
@@ -166,6 +239,9 @@ impl Core {
             address: report.address,
             instance: agent.instance.clone(),
             error: report.error.clone().or_else(|| agent.quarantined_until.and(agent.trouble.clone())),
+            zone: report.zone.clone(),
+            group: report.group.clone(),
+            notice: report.notice,
             is_authorized: report.is_authorized,
             is_slots_endpoint_enabled: report.is_slots_endpoint_enabled,
             phase: report.phase,
@@ -179,5 +255,14 @@ impl Core {
             slots_foreign: agent.foreign,
             leases: agent.leases.len(),
         })
+    }
+}
+
+fn boot_snapshot(boot: &Boot) -> BootSnapshot {
+    let phases = BootPhase::ALL.into_iter().zip(boot.phases);
+    BootSnapshot {
+        instance: boot.instance.clone(),
+        total_seconds: boot.total().as_secs_f64(),
+        phase_seconds: phases.map(|(phase, took)| (phase, took.as_secs_f64())).collect(),
     }
 }

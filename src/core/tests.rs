@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::*;
 
 const POOL: PoolId = PoolId(0);
+const GROUP: GroupId = GroupId(0);
 
 /// A core, and the shells' part in it.
 struct Scene {
@@ -38,6 +39,8 @@ fn config() -> PoolConfig {
         idle_timeout: secs(300),
         boot_timeout: secs(120),
         life_min: Duration::ZERO,
+        groups: 1,
+        looks: None,
     }
 }
 
@@ -122,6 +125,7 @@ impl Scene {
                 Command::Grant { request, lease, agent, .. } => grant(request.0, lease.0, agent.agent.0),
                 Command::Reject { request, because } => reject(request.0, word(&because)),
                 Command::Abort { lease } => format!("abort {lease}"),
+                Command::Recall { lease } => format!("recall {lease}"),
                 Command::ForgetConnections { agent } => format!("forget {agent}"),
             });
         }
@@ -189,16 +193,17 @@ impl Scene {
 
     fn observe(&mut self, instances: &[(&str, InstanceState)]) -> Vec<String> {
         let seen = |(id, state): &(&str, InstanceState)| {
-            (InstanceId::from(*id), InstanceObserved { state: state.clone(), address: None })
+            (InstanceId::from(*id), InstanceObserved { group: GROUP, state: state.clone(), address: None })
         };
         let instances = instances.iter().map(seen).collect();
-        self.tell(Event::FleetObserved { pool: POOL, instances })
+        self.tell(Event::FleetObserved { pool: POOL, groups: BTreeMap::new(), instances })
     }
 
     fn observe_at(&mut self, instance: &str, agent: u64) -> Vec<String> {
-        let seen = InstanceObserved { state: InstanceState::Running, address: Some(address(agent)) };
+        let seen =
+            InstanceObserved { group: GROUP, state: InstanceState::Running, address: Some(address(agent)) };
         let instances = BTreeMap::from([(instance.into(), seen)]);
-        self.tell(Event::FleetObserved { pool: POOL, instances })
+        self.tell(Event::FleetObserved { pool: POOL, groups: BTreeMap::new(), instances })
     }
 
     fn plan(&self) -> Vec<Action> {
@@ -233,11 +238,11 @@ impl Scene {
 }
 
 fn wake(instances: u32) -> Action {
-    Action::Wake { pool: POOL, instances }
+    Action::Wake { pool: POOL, group: GROUP, instances }
 }
 
 fn terminate(instance: &str) -> Action {
-    Action::Terminate { pool: POOL, instance: instance.into() }
+    Action::Terminate { pool: POOL, group: GROUP, instance: instance.into(), replace: false }
 }
 
 fn word(because: &Rejection) -> &'static str {

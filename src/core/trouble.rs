@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use super::Core;
 use super::event::{OperationFailure, Rejection};
-use super::ids::{Mono, PoolId};
+use super::ids::{GroupId, Mono, PoolId};
+use super::scaling::Pool;
 
 /// Launches that may fail in a row before the waiting clients are told.
 const BOOT_FAILURES_MAX: u32 = 3;
 /// The pause before a failed launch is repeated; it doubles with each failure.
 const LAUNCH_PAUSE: Duration = Duration::from_millis(500);
+/// The longest such pause for a fleet that is asked too often.
+const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// How long requests are refused after launches failed; it doubles with each time, up to the maximum.
 const REFUSAL: Duration = Duration::from_secs(5);
 const REFUSAL_MAX: Duration = Duration::from_secs(300);
@@ -20,6 +23,8 @@ const REFUSAL_MAX: Duration = Duration::from_secs(300);
 pub(super) struct Trouble {
     /// In a row; none since an instance registered.
     failures: u32,
+    /// In a row; none since the fleet took a call.
+    throttled: u32,
     /// No launch before.
     pub(super) pause_until: Mono,
     /// Requests that nobody could serve are refused before this.
@@ -34,33 +39,50 @@ impl Trouble {
         self.cause.clone()
     }
 
-    fn refusal(&self, now: Mono) -> Option<Mono> {
-        self.refuse_until.filter(|&until| until > now)
-    }
-
-    fn rejection(&self, until: Mono, now: Mono) -> Rejection {
-        let cause = self.cause.clone().unwrap_or_else(|| "no instance could be started".into());
-        Rejection::NoCapacity { retry_after: until.since(now).max(Duration::from_secs(1)), cause }
+    /// The fleet took a call.
+    pub(super) fn was_heard(&mut self) {
+        self.throttled = 0;
     }
 }
 
 impl Core {
     /// A launch came to nothing.
     ///
-    /// 1. It is repeated after a pause.
-    /// 2. After three in a row, or if it cannot work, the waiting clients are told, and so is whoever comes, for a time
-    ///    that doubles; then one launch is tried, and its failure opens the next, longer such time.
-    pub(super) fn boot_failed(&mut self, id: PoolId, kind: OperationFailure, cause: &Arc<str>) {
+    /// 1. The fleet is asked too often: again after a pause that grows, for as long as it takes.
+    /// 2. The group has nothing to give, or refuses for good: it is left alone for a while, and the next is asked at
+    ///    once. If all are left alone, the waiting clients are told.
+    /// 3. Anything else is repeated after a pause. After three in a row the waiting clients are told, and so is whoever
+    ///    comes, for a time that doubles; then one launch is tried, and its failure opens the next, longer such time.
+    pub(super) fn boot_failed(
+        &mut self,
+        id: PoolId,
+        group: Option<GroupId>,
+        kind: OperationFailure,
+        cause: &Arc<str>,
+    ) {
         let now = self.now;
         let jitter = self.random.u32(0..=500);
         let Some(pool) = self.pools.get_mut(&id) else { return };
         self.plan_changed = true;
         let trouble = &mut pool.trouble;
-        trouble.failures += 1;
         trouble.cause = Some(cause.clone());
-        let pause = LAUNCH_PAUSE * 2u32.saturating_pow(trouble.failures - 1);
+        if kind == OperationFailure::Throttled {
+            let pause =
+                LAUNCH_PAUSE.saturating_mul(2u32.saturating_pow(trouble.throttled)).min(THROTTLE_PAUSE_MAX);
+            trouble.throttled += 1;
+            trouble.pause_until = now + pause + pause * jitter / 1000;
+            return;
+        }
+        trouble.failures += 1;
+        let is_final = matches!(kind, OperationFailure::Unavailable | OperationFailure::Permanent);
+        if is_final && let Some(group) = group.and_then(|group| pool.groups.get_mut(&group)) {
+            group.block(kind, cause, now);
+            trouble.failures = trouble.failures.min(BOOT_FAILURES_MAX - 1);
+            return;
+        }
+        let pause = LAUNCH_PAUSE * 2u32.saturating_pow(trouble.failures.min(BOOT_FAILURES_MAX) - 1);
         trouble.pause_until = now + pause + pause * jitter / 1000;
-        if kind == OperationFailure::Transient && trouble.failures < BOOT_FAILURES_MAX {
+        if !is_final && trouble.failures < BOOT_FAILURES_MAX {
             return;
         }
         trouble.failures = BOOT_FAILURES_MAX - 1;
@@ -72,9 +94,9 @@ impl Core {
     /// after the loss of what still served.
     pub(super) fn refuse_hopeless(&mut self) {
         let now = self.now;
-        let refusing = self.pools.iter().filter(|(_, pool)| pool.trouble.refusal(now).is_some());
+        let waiting = self.pools.iter().filter(|(_, pool)| !pool.queue.is_empty());
         let refusing: Vec<PoolId> =
-            refusing.filter(|(_, pool)| !pool.queue.is_empty()).map(|(&id, _)| id).collect();
+            waiting.filter(|(_, pool)| pool.refusal(now).is_some()).map(|(&id, _)| id).collect();
         for id in refusing {
             if let Some(because) = self.out_of_capacity(id) {
                 self.reject_queued(Some(id), &because);
@@ -85,15 +107,31 @@ impl Core {
     /// Why a request that nobody serves is refused instead of held.
     pub(super) fn out_of_capacity(&self, id: PoolId) -> Option<Rejection> {
         let pool = self.pools.get(&id)?;
-        let until = pool.trouble.refusal(self.now)?;
+        let (until, cause) = pool.refusal(self.now)?;
         let hopeless = self.serving(id, pool) == 0 && pool.pending() == 0;
-        hopeless.then(|| pool.trouble.rejection(until, self.now))
+        hopeless.then(|| rejection(until, cause, self.now))
     }
 
     /// What a request is told that waited to its end while launches failed and nothing served.
     pub(super) fn boots_fail(&self, id: PoolId) -> Option<Rejection> {
         let pool = self.pools.get(&id)?;
-        let fails = pool.trouble.failures > 0 && self.serving(id, pool) == 0;
-        fails.then(|| pool.trouble.rejection(pool.trouble.pause_until, self.now))
+        let trouble = &pool.trouble;
+        let has_failed = trouble.failures > 0 || trouble.throttled > 0;
+        let fails = has_failed && self.serving(id, pool) == 0;
+        fails.then(|| rejection(trouble.pause_until, trouble.cause(), self.now))
     }
+}
+
+impl Pool {
+    /// Until when those whom nobody serves are refused, and why: launches failed too often, or every group is left alone.
+    fn refusal(&self, now: Mono) -> Option<(Mono, Option<Arc<str>>)> {
+        let failed = self.trouble.refuse_until.filter(|&until| until > now);
+        let failed = failed.map(|until| (until, self.trouble.cause()));
+        failed.or_else(|| self.all_blocked_until(now))
+    }
+}
+
+fn rejection(until: Mono, cause: Option<Arc<str>>, now: Mono) -> Rejection {
+    let cause = cause.unwrap_or_else(|| "no instance could be started".into());
+    Rejection::NoCapacity { retry_after: until.since(now).max(Duration::from_secs(1)), cause }
 }

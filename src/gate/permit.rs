@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -17,7 +17,7 @@ pub struct Permit {
     request: RequestId,
     lease: LeaseId,
     upstream: Arc<Upstream>,
-    abort: Arc<AbortSignal>,
+    interrupt: Arc<Interrupt>,
     cold_start: bool,
     stage: Stage,
 }
@@ -32,17 +32,39 @@ enum Stage {
     Over,
 }
 
-/// Tells one attempt that the instance under it is lost.
+/// Why an attempt is over before its server ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interruption {
+    /// The machine is about to end; an answer that has begun may go on.
+    Recalled,
+    /// The instance is lost.
+    Lost,
+}
+
+/// Tells one attempt that the instance under it is about to end, or lost.
 #[derive(Debug, Default)]
-pub(super) struct AbortSignal {
-    is_aborted: AtomicBool,
+pub(super) struct Interrupt {
+    /// 0, or the gravest that was told: 1 for a recall, 2 for a loss.
+    told: AtomicU8,
     waker: AtomicWaker,
 }
 
-impl AbortSignal {
-    pub(super) fn abort(&self) {
-        self.is_aborted.store(true, Ordering::Release);
+impl Interrupt {
+    pub(super) fn tell(&self, why: Interruption) {
+        let told = match why {
+            Interruption::Recalled => 1,
+            Interruption::Lost => 2,
+        };
+        self.told.fetch_max(told, Ordering::AcqRel);
         self.waker.wake();
+    }
+
+    fn told(&self) -> Option<Interruption> {
+        match self.told.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(Interruption::Recalled),
+            _ => Some(Interruption::Lost),
+        }
     }
 }
 
@@ -54,11 +76,11 @@ impl Permit {
         upstream: Arc<Upstream>,
         cold_start: bool,
     ) -> Self {
-        Self { gate, request, lease, upstream, abort: Arc::default(), cold_start, stage: Stage::Unsent }
+        Self { gate, request, lease, upstream, interrupt: Arc::default(), cold_start, stage: Stage::Unsent }
     }
 
-    pub(super) fn abort_signal(&self) -> Arc<AbortSignal> {
-        self.abort.clone()
+    pub(super) fn interrupt(&self) -> Arc<Interrupt> {
+        self.interrupt.clone()
     }
 
     /// Where to send the request.
@@ -96,25 +118,38 @@ impl Permit {
         self.stage = Stage::Over;
         let (request, lease) = (self.request, self.lease);
         let hold = self.gate.decide(|inner| {
-            inner.aborts.remove(&lease);
+            inner.interrupts.remove(&lease);
             (request, Event::AttemptFailed { lease, kind, cause })
         });
         hold.answer().await
     }
 
     /// Ready once the instance under this attempt is lost. One task at a time may wait for it.
-    pub fn poll_aborted(&self, context: &Context<'_>) -> Poll<()> {
-        self.abort.waker.register(context.waker());
-        if self.abort.is_aborted.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    pub fn poll_lost(&self, context: &Context<'_>) -> Poll<()> {
+        match self.poll_interrupted(context) {
+            Poll::Ready(Interruption::Lost) => Poll::Ready(()),
+            Poll::Ready(Interruption::Recalled) | Poll::Pending => Poll::Pending,
+        }
     }
 
-    /// Runs until the future is ready, or the instance under this attempt is lost.
-    pub async fn unless_aborted<F: Future>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
+    fn poll_interrupted(&self, context: &Context<'_>) -> Poll<Interruption> {
+        self.interrupt.waker.register(context.waker());
+        self.interrupt.told().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Runs until the future is ready.
+    ///
+    /// # Errors
+    /// The attempt is over before: its instance is about to end, or lost.
+    pub async fn unless_interrupted<F: Future>(
+        &self,
+        mut future: Pin<&mut F>,
+    ) -> Result<F::Output, Interruption> {
         std::future::poll_fn(|context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
-                return Poll::Ready(Some(output));
+                return Poll::Ready(Ok(output));
             }
-            self.poll_aborted(context).map(|()| None)
+            self.poll_interrupted(context).map(Err)
         })
         .await
     }
@@ -122,7 +157,7 @@ impl Permit {
     fn end(&mut self, end: LeaseEnd) {
         self.stage = Stage::Over;
         let mut inner = self.gate.lock();
-        let signal = inner.aborts.remove(&self.lease);
+        let signal = inner.interrupts.remove(&self.lease);
         self.gate.apply(inner, Event::LeaseEnded { lease: self.lease, end });
         drop(signal);
     }

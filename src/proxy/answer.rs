@@ -180,7 +180,7 @@ impl Passing {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => self.cut(in_words(&error)),
-            Poll::Pending => match self.permit.as_ref().map(|permit| permit.poll_aborted(context)) {
+            Poll::Pending => match self.permit.as_ref().map(|permit| permit.poll_lost(context)) {
                 Some(Poll::Ready(())) => self.cut("its instance is gone".to_owned()),
                 Some(Poll::Pending) | None => Poll::Pending,
             },

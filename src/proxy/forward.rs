@@ -17,7 +17,7 @@ use super::error::Refusal;
 use super::headers;
 use super::upstream::{Connection, Connections};
 use crate::core::AttemptFailure;
-use crate::gate::{Permit, Upstream};
+use crate::gate::{Interruption, Permit, Upstream};
 
 /// The longest body of a 503 that is read to see whether the model still loads.
 const LOADING_BYTES_MAX: usize = 16 * 1024;
@@ -91,7 +91,8 @@ enum Attempt {
 /// 3. A reused connection that died without a byte: once more on a fresh one, under the same lease. llama.cpp closes
 ///    idle connections after 5 s, so this is routine.
 /// 4. A fresh connection that died after it got the request, or an instance that is lost: the request waits again, once.
-/// 5. Anything else is the answer.
+/// 5. An instance that is about to end: the request waits again.
+/// 6. Anything else is the answer.
 ///
 /// # Errors
 /// Why there is none.
@@ -172,6 +173,12 @@ async fn attempt(
         let cause = format!("{} died with the request: {why}", upstream.address);
         Attempt::Failed(AttemptFailure::Died, cause.into())
     };
+    let interrupted = |why: Interruption| match why {
+        Interruption::Lost => died("its instance is gone"),
+        Interruption::Recalled => {
+            Attempt::Failed(AttemptFailure::Recalled, format!("{} is about to end", upstream.address).into())
+        }
+    };
     loop {
         let mut connection = match reusable.take() {
             Some(connection) => connection,
@@ -183,24 +190,24 @@ async fn attempt(
         if let Some(permit) = &mut permit {
             permit.mark_sent();
         }
-        let result = unless_lost(permit.as_deref(), connection.send(outgoing.attempt(upstream))).await;
+        let result = unless_interrupted(permit.as_deref(), connection.send(outgoing.attempt(upstream))).await;
         match result {
-            None => return died("its instance is gone"),
-            Some(Ok(response)) if is_short_503(&response) => {
-                return match unless_lost(permit.as_deref(), read_503(response)).await {
-                    None => died("its instance is gone"),
-                    Some(Err(why)) => died(&why),
-                    Some(Ok(None)) => {
+            Err(why) => return interrupted(why),
+            Ok(Ok(response)) if is_short_503(&response) => {
+                return match unless_interrupted(permit.as_deref(), read_503(response)).await {
+                    Err(why) => interrupted(why),
+                    Ok(Err(why)) => died(&why),
+                    Ok(Ok(None)) => {
                         failed(AttemptFailure::NotReady, "the model is loading".into(), may_have_killed)
                     }
-                    Some(Ok(Some(response))) => Attempt::Refused(response, connection),
+                    Ok(Ok(Some(response))) => Attempt::Refused(response, connection),
                 };
             }
-            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 return died("it switches protocols, which nobody asked for");
             }
-            Some(Ok(response)) => return Attempt::Answered(response, connection),
-            Some(Err(error)) => {
+            Ok(Ok(response)) => return Attempt::Answered(response, connection),
+            Ok(Err(error)) => {
                 let was_sent = !error.is_canceled();
                 if !connection.was_stale().await {
                     return died(&in_words(&error));
@@ -211,12 +218,15 @@ async fn attempt(
     }
 }
 
-/// Runs to the end, unless the instance under the attempt is lost before.
-async fn unless_lost<F: Future>(permit: Option<&Permit>, future: F) -> Option<F::Output> {
+/// Runs to the end, unless the instance under the attempt is about to end, or lost before.
+async fn unless_interrupted<F: Future>(
+    permit: Option<&Permit>,
+    future: F,
+) -> Result<F::Output, Interruption> {
     let future = std::pin::pin!(future);
     match permit {
-        Some(permit) => permit.unless_aborted(future).await,
-        None => Some(future.await),
+        Some(permit) => permit.unless_interrupted(future).await,
+        None => Ok(future.await),
     }
 }
 

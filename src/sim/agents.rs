@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::hosts::{Fate, HostState};
 use super::world::{Happening, World};
-use crate::core::{AgentId, AgentKey, AgentReport, BootAges, Connection, Event, Incarnation, Mono, Phase};
+use crate::core::{
+    AgentId, AgentKey, AgentReport, BootAges, Connection, Event, Incarnation, Mono, Notice, Phase,
+};
 
 /// The longest between counting the slots and sending the report.
 const AGE_MAX: Duration = Duration::from_millis(100);
@@ -155,7 +157,7 @@ impl World {
             error: None,
             zone: None,
             group: None,
-            notice: None,
+            notice: host.notice.filter(|_| !pool.agents_are_old).map(|reason| Notice { reason, left: None }),
             boot: BootAges::default(),
         }
     }

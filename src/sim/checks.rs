@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::clients::{Outcome, RequestState};
-use super::fleet::pool_of;
 use super::hosts::{Fate, HostState};
 use super::world::World;
 use crate::core::snapshot::Drain;
@@ -45,7 +44,7 @@ impl World {
         let older = self.clients.waiting.range(..id).find(|older| {
             self.clients.requests.get(older).is_some_and(|older| {
                 // Slots may be kept for the next request for several while the first was away on an attempt.
-                let was_away = older.slots > 1 && older.failures() > 0;
+                let was_away = older.slots > 1 && older.failures() + older.recalls > 0;
                 (older.pool, older.tenant, width(older.slots))
                     == (request.pool, request.tenant, width(request.slots))
                     && !was_away
@@ -104,7 +103,7 @@ impl World {
                 let is_used_up = match kind {
                     AttemptFailure::CouldNotConnect => failures.0 > 3,
                     AttemptFailure::Died => failures.1 > 1,
-                    AttemptFailure::NotReady => false,
+                    AttemptFailure::NotReady | AttemptFailure::Recalled => false,
                 };
                 is_used_up || (has_waited && request.failures() > 0)
             }
@@ -163,7 +162,9 @@ impl World {
         // The plan names the earliest of its waits; a failed launch is repeated after a pause.
         let is_held_back = self.promises.last_wait.is_some()
             && (seen.trouble.is_some() || self.fleet.unknown_at.contains_key(&pool));
-        if self.fleet.wakes(pool) == 0 && !self.fleet.is_looking(pool) && !is_held_back {
+        let is_under_way =
+            self.fleet.wakes(pool) > 0 || self.fleet.is_looking(pool) || self.fleet.is_withdrawing(pool);
+        if !is_under_way && !is_held_back {
             self.fail(&format!(
                 "lost wake: request {id} waits, nothing serves or boots, and no wake is planned"
             ));
@@ -172,7 +173,7 @@ impl World {
 
     /// An action harms nobody.
     pub(super) fn check_action(&mut self, action: &Action) {
-        let pool = pool_of(action);
+        let pool = action.pool();
         if self.is_shutting_down {
             self.fail(&format!("{action:?} during the shutdown"));
         }
@@ -181,11 +182,20 @@ impl World {
                 if self.fleet.wakes(pool) > 0 {
                     self.fail(&format!("a second wake of pool {pool} while one is in flight"));
                 }
-                if *instances > self.pool(pool).config.instances_max {
+                if *instances > self.pool(pool).config.instances_max + self.fleet.foreign_wishes {
                     self.fail(&format!("a wake of pool {pool} to {instances} instances"));
                 }
             }
-            Action::Describe { .. } => {}
+            Action::Describe { .. } | Action::Withdraw { .. } | Action::ExtendLifecycle { .. } => {}
+            Action::CompleteLifecycle { instance, .. } => {
+                let host = self.host_of_instance.get(instance).copied();
+                let served = self.clients.attempts.iter().find(|(_, attempt)| Some(attempt.host) == host);
+                if let Some((lease, _)) = served {
+                    self.fail(&format!(
+                        "the end of {instance} is let go on while lease {lease} is served there"
+                    ));
+                }
+            }
             Action::Terminate { instance, .. } => {
                 let Some(&host) = self.host_of_instance.get(instance) else {
                     self.fail(&format!("{instance} is terminated, which does not exist"));
@@ -216,10 +226,15 @@ impl World {
         let is_named = self.pool(pool).fleet_names_launches;
         // Launches without a name are told apart by age alone: the oldest pending one counts.
         let oldest = self.fleet.wakes.iter().find(|&&(of, at)| {
-            of == pool && (at == host.launched_at || (!is_named && at + boot_timeout > host.launched_at))
+            let is_near = at <= host.launched_at && at + boot_timeout > host.launched_at;
+            of == pool && (at == host.launched_at || (!is_named && is_near))
         });
         let due = oldest.map_or(host.launched_at, |&(_, at)| at) + boot_timeout;
-        if !host.has_registered && host.fate != Fate::Misconfigured && due > self.now {
+        // What a group launched by itself goes while it boots, if nobody waits: see below.
+        let is_spare = drain == Some(Drain::Idle) && self.pool(pool).config.looks.is_some();
+        let is_warned = drain == Some(Drain::Notice) && host.notice.is_some();
+        let is_expected = host.fate != Fate::Misconfigured && !is_spare && !is_warned;
+        if !host.has_registered && is_expected && due > self.now {
             self.fail(&format!("{name} is terminated for {drain:?} while it boots, before its deadline"));
             return;
         }
@@ -236,7 +251,9 @@ impl World {
         }
         let staying =
             pools.map_or(0, |pool| pool.instances.iter().filter(|seen| seen.drain.is_none()).count());
-        if drain == Some(Drain::Idle) && staying < self.pool(pool).config.instances_min as usize {
+        let is_below_min = staying < self.pool(pool).config.instances_min as usize;
+        // A spare that boots is ended while what was asked for is on its way, in sight or not.
+        if drain == Some(Drain::Idle) && is_below_min && self.hosts[at].has_registered {
             self.fail(&format!("{name} is terminated as idle below the least number"));
         }
     }
@@ -260,7 +277,7 @@ impl World {
     pub(super) fn check_instances_max(&mut self, pool: PoolId) {
         let there = self.hosts.iter().filter(|host| host.pool == pool && host.instance.is_some());
         let there = there.filter(|host| host.is_there()).count();
-        if there > self.pool(pool).config.instances_max as usize {
+        if there > self.pool(pool).config.instances_max as usize && self.pool(pool).config.looks.is_none() {
             self.fail(&format!("pool {pool} has {there} instances"));
         }
     }
@@ -303,6 +320,8 @@ impl World {
             let free = self.hosts.iter().position(|host| host.pool == pool && self.is_free(host, span));
             if let Some(host) = free {
                 let address = self.hosts[host].address;
+                let snapshot = self.core.snapshot();
+                self.note(format_args!("  {snapshot:?}"));
                 self.fail(&format!(
                     "request {waiting} waits while {address} has had a free slot for {span:?}"
                 ));
@@ -315,7 +334,7 @@ impl World {
         let is_heard = host.agents.iter().any(|agent| agent.connection.is_some())
             && host.agents.iter().all(|agent| agent.frozen_until + span < self.now);
         let is_good = host.state == HostState::Running && host.server.is_ready && host.fate == Fate::Healthy;
-        if !is_steady || !is_heard || !is_good || host.lie != 0 || host.is_excused {
+        if !is_steady || !is_heard || !is_good || host.lie != 0 || host.is_excused || host.notice.is_some() {
             return false;
         }
         let at = self.host_of_agent.get(&host.agents[0].key.agent).copied();

@@ -41,6 +41,7 @@ pub(super) struct Request {
     pub(super) connect_failures: u32,
     pub(super) deaths: u32,
     pub(super) not_ready: u32,
+    pub(super) recalls: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +138,7 @@ impl World {
                 connect_failures: 0,
                 deaths: 0,
                 not_ready: 0,
+                recalls: 0,
             },
         );
         self.clients.waiting.insert(id);
@@ -236,6 +238,12 @@ impl World {
         self.after(delay, Happening::Cut(lease));
     }
 
+    /// The core's word: the machine under it is about to end.
+    pub(super) fn recalled(&mut self, lease: LeaseId) {
+        let delay = self.up_to(Duration::from_millis(5));
+        self.after(delay, Happening::Fails(lease, AttemptFailure::Recalled));
+    }
+
     pub(super) fn attempt_fails(&mut self, lease: LeaseId, kind: AttemptFailure) {
         let Some(attempt) = self.clients.attempts.remove(&lease) else { return };
         if attempt.is_answering {
@@ -246,6 +254,7 @@ impl World {
             AttemptFailure::CouldNotConnect => "an attempt could not connect",
             AttemptFailure::NotReady => "an attempt met a loading server",
             AttemptFailure::Died => "an attempt died",
+            AttemptFailure::Recalled => "an attempt was recalled",
         });
         self.touch(attempt.host, super::checks::COOLING);
         if let Some(task) = attempt.task {
@@ -257,6 +266,7 @@ impl World {
                 AttemptFailure::CouldNotConnect => request.connect_failures += 1,
                 AttemptFailure::NotReady => request.not_ready += 1,
                 AttemptFailure::Died => request.deaths += 1,
+                AttemptFailure::Recalled => request.recalls += 1,
             }
         }
         self.clients.waiting.insert(attempt.request);
@@ -357,7 +367,9 @@ impl World {
         }
         self.options.pools.iter().enumerate().all(|(at, pool)| {
             let there = self.hosts.iter().filter(|host| {
-                host.pool.0 as usize == at && host.instance.is_some() && host.state != HostState::Gone
+                host.pool.0 as usize == at
+                    && host.instance.is_some()
+                    && !matches!(host.state, HostState::Gone | HostState::Ended)
             });
             !pool.config.has_fleet || there.count() == pool.config.instances_min as usize
         })

@@ -15,6 +15,9 @@ impl World {
         let every = self.options.fault_every;
         let next = self.up_to(every * 2);
         self.after(next, Happening::Fault);
+        if self.chance(100) {
+            self.disturb_a_group();
+        }
         let there: Vec<usize> = (0..self.hosts.len()).filter(|&at| self.hosts[at].is_there()).collect();
         if there.is_empty() {
             return;
@@ -25,6 +28,7 @@ impl World {
         let is_fleet = self.hosts[host].instance.is_some();
         // Among a fleet's launches an agent without a name is taken for one of them.
         let is_stranger = !is_fleet && self.pool(self.hosts[host].pool).config.has_fleet;
+        let is_of_group = is_fleet && self.pool(self.hosts[host].pool).config.looks.is_some();
         match (self.rng.u32(0..12), agent) {
             (0 | 1 | 2 | 4, _) if is_stranger => {}
             (0, Some(agent)) => self.freeze(host, agent),
@@ -43,8 +47,9 @@ impl World {
             (7, _) => self.llama_dies(host, is_fleet),
             (8, _) if is_fleet => {
                 self.count("fault: an instance vanishes");
-                self.host_vanishes(host);
+                self.host_is_lost(host);
             }
+            (9, _) if is_of_group => self.take_back(host),
             (9, _) if is_fleet => {
                 self.count("fault: the fleet ends an instance");
                 self.host_ends(host, Duration::from_secs(20));

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::groups::GroupModel;
 use super::hosts::{Fate, HostState};
 use super::world::{Happening, World};
 use crate::core::{
-    Action, Event, InstanceId, InstanceObserved, InstanceState, Mono, OperationFailure, OperationId, PoolId,
+    Action, Event, GroupId, GroupObserved, InstanceId, InstanceObserved, InstanceState, Mono,
+    OperationFailure, OperationId, PoolId,
 };
 
 /// From the notice to the end.
@@ -22,6 +24,9 @@ pub(super) struct FleetModel {
     /// A look that began before an answer was lost says nothing about it.
     pub(super) unknown_at: BTreeMap<PoolId, Mono>,
     shown_at: BTreeMap<PoolId, Mono>,
+    pub(super) groups: BTreeMap<(PoolId, GroupId), GroupModel>,
+    /// How often somebody else raised a wish.
+    pub(super) foreign_wishes: u32,
 }
 
 /// A call that is not answered yet.
@@ -56,27 +61,28 @@ impl FleetModel {
         wakes.filter(|found| matches!(found.action, Action::Wake { pool: of, .. } if of == pool)).count()
     }
 
+    pub(super) fn is_withdrawing(&self, pool: PoolId) -> bool {
+        let mut actions = self.operations.values().map(|found| &found.action);
+        actions.any(|action| matches!(action, Action::Withdraw { pool: of, .. } if *of == pool))
+    }
+
     pub(super) fn is_looking(&self, pool: PoolId) -> bool {
         self.operations.values().any(|found| found.action == Action::Describe { pool })
     }
 }
 
-pub(super) fn pool_of(action: &Action) -> PoolId {
-    match action {
-        Action::Wake { pool, .. } | Action::Terminate { pool, .. } | Action::Describe { pool } => *pool,
-    }
-}
-
 impl World {
     pub(super) fn operation_begins(&mut self, operation: OperationId, action: Action) {
-        let pool = pool_of(&action);
+        let pool = action.pool();
         let trouble = self.pool(pool).trouble_permille;
         let (answer, is_done) = if self.mishap(trouble) {
-            match self.rng.u32(0..6) {
+            match self.rng.u32(0..8) {
                 0 => (Answer::Lost, true),
                 1 => (Answer::Lost, false),
                 2 => (Answer::Failure(OperationFailure::Permanent), false),
-                3.. => (Answer::Failure(OperationFailure::Transient), false),
+                3 => (Answer::Failure(OperationFailure::Unavailable), false),
+                4 => (Answer::Failure(OperationFailure::Throttled), false),
+                5.. => (Answer::Failure(OperationFailure::Transient), false),
             }
         } else {
             (Answer::Success, true)
@@ -98,11 +104,36 @@ impl World {
         let Some(found) = self.fleet.operations.get(&operation) else { return };
         let (action, is_done, begun_at) = (found.action.clone(), found.is_done, found.begun_at);
         let answer = found.answer;
-        let pool = pool_of(&action);
+        let pool = action.pool();
         let most = self.pool(pool).operation_max;
         let ends = self.up_to(most);
         match action {
-            Action::Wake { pool, instances } if is_done => {
+            Action::Wake { pool, group, instances } if is_done && self.pool(pool).config.looks.is_some() => {
+                let desired = self.fleet.groups.get(&(pool, group)).map_or(0, |found| found.desired);
+                // The shell looks before it asks for more than one.
+                if desired < instances {
+                    self.set_desired(pool, group, instances, begun_at);
+                }
+            }
+            Action::Withdraw { pool, group } if is_done => self.withdraw(pool, group),
+            Action::CompleteLifecycle { instance, .. } if is_done => {
+                if let Some(&host) = self.host_of_instance.get(&instance)
+                    && self.hosts[host].state == HostState::Held
+                {
+                    self.host_ends(host, TERMINATION_MAX);
+                }
+            }
+            Action::ExtendLifecycle { instance, .. } if is_done => {
+                if let Some(&host) = self.host_of_instance.get(&instance) {
+                    self.extend_hook(host);
+                }
+            }
+            Action::Terminate { pool, group, instance, replace }
+                if is_done && self.pool(pool).config.looks.is_some() =>
+            {
+                self.terminate_in_group(operation, (pool, group), &instance, replace);
+            }
+            Action::Wake { pool, instances, .. } if is_done => {
                 let launched = self.launch(pool, instances, begun_at);
                 let is_named = self.pool(pool).fleet_names_launches;
                 if let Some(found) = self.fleet.operations.get_mut(&operation).filter(|_| is_named) {
@@ -115,21 +146,52 @@ impl World {
                 }
             }
             Action::Describe { pool } if answer == Answer::Success => {
-                let seen = self.observe(pool);
+                let (groups, seen) = (self.groups_shown(pool), self.observe(pool));
                 let began = self.now;
                 let ends = if self.pool(pool).fleet_names_launches { Duration::ZERO } else { ends };
-                self.after(ends, Happening::Shows { pool, began, describe: Some(operation), seen });
+                self.after(ends, Happening::Shows { pool, began, describe: Some(operation), groups, seen });
                 return;
             }
-            Action::Wake { .. } | Action::Terminate { .. } | Action::Describe { .. } => {}
+            Action::Wake { .. }
+            | Action::Withdraw { .. }
+            | Action::Terminate { .. }
+            | Action::CompleteLifecycle { .. }
+            | Action::ExtendLifecycle { .. }
+            | Action::Describe { .. } => {}
         }
         self.after(ends, Happening::Ends { operation });
+    }
+
+    /// `TerminateInstanceInAutoScalingGroup`: refused where the wish would fall below its least.
+    fn terminate_in_group(
+        &mut self,
+        operation: OperationId,
+        (pool, group): (PoolId, GroupId),
+        instance: &InstanceId,
+        replace: bool,
+    ) {
+        let Some(&host) = self.host_of_instance.get(instance) else { return };
+        if !matches!(self.hosts[host].state, HostState::Pending | HostState::Running) {
+            return;
+        }
+        if !replace && !self.may_decrement(pool, group) {
+            if let Some(found) = self.fleet.operations.get_mut(&operation) {
+                found.answer = Answer::Failure(OperationFailure::Transient);
+            }
+            return;
+        }
+        self.group_ends(host, TERMINATION_MAX);
+        if replace {
+            self.is_missed(pool, group);
+        } else {
+            self.decrement(pool, group);
+        }
     }
 
     /// The call's answer, or its loss.
     pub(super) fn operation_ends(&mut self, operation: OperationId) {
         let Some(found) = self.fleet.operations.remove(&operation) else { return };
-        let pool = pool_of(&found.action);
+        let pool = found.action.pool();
         let is_wake = matches!(found.action, Action::Wake { .. });
         match found.answer {
             Answer::Success => {
@@ -138,7 +200,8 @@ impl World {
             }
             Answer::Failure(kind) => {
                 self.count(if is_wake { "a wake failed" } else { "a termination or a look failed" });
-                if is_wake {
+                let is_look = matches!(found.action, Action::Describe { .. });
+                if is_wake || is_look {
                     self.boot_fails(pool);
                 }
                 let cause = "the fleet is out of sorts".into();
@@ -146,6 +209,9 @@ impl World {
             }
             Answer::Lost => {
                 self.count("an answer of the fleet was lost");
+                if is_wake && !found.is_done {
+                    self.boot_fails(pool);
+                }
                 self.fleet.unknown_at.insert(pool, self.now);
                 self.tell(Event::OperationUnknown { operation });
             }
@@ -204,7 +270,10 @@ impl World {
         if self.pool(pool).config.has_fleet && self.pool(pool).fleet_names_launches {
             let seen = self.observe(pool);
             let began = self.now;
-            self.after(Duration::ZERO, Happening::Shows { pool, began, describe: None, seen });
+            self.after(
+                Duration::ZERO,
+                Happening::Shows { pool, began, describe: None, groups: BTreeMap::new(), seen },
+            );
         }
     }
 
@@ -213,12 +282,15 @@ impl World {
         let began = self.now;
         let is_told = self.pool(pool).fleet_names_launches;
         let takes = self.up_to(if is_told { Duration::ZERO } else { self.pool(pool).operation_max });
-        self.after(takes, Happening::Shows { pool, began, describe: None, seen });
+        self.after(takes, Happening::Shows { pool, began, describe: None, groups: BTreeMap::new(), seen });
         let again = self.pool(pool).observe_every;
         self.after(again, Happening::Looks { pool });
     }
 
     fn observe(&mut self, pool: PoolId) -> BTreeMap<InstanceId, InstanceObserved> {
+        if self.pool(pool).config.looks.is_some() {
+            return self.group_instances(pool);
+        }
         let is_told = self.pool(pool).fleet_names_launches;
         // Agents without a name are told apart by their addresses, unless there is but one.
         let is_nameless = self.pool(pool).agents_are_old;
@@ -229,7 +301,7 @@ impl World {
             let state = match host.state {
                 HostState::Pending => InstanceState::Pending,
                 HostState::Running => InstanceState::Running,
-                HostState::Terminating => InstanceState::Terminating,
+                HostState::Held | HostState::Terminating => InstanceState::Terminating,
                 HostState::Ended if is_told => {
                     host.state = HostState::Gone;
                     InstanceState::Ended { cause: "its last words".into() }
@@ -243,7 +315,8 @@ impl World {
                 continue;
             }
             let is_known = if is_nameless { has_several } else { at % 2 == 0 };
-            seen.insert(id, InstanceObserved { state, address: is_known.then_some(host.address) });
+            let address = is_known.then_some(host.address);
+            seen.insert(id, InstanceObserved { group: host.group, state, address });
         }
         seen
     }
@@ -253,11 +326,15 @@ impl World {
         pool: PoolId,
         began: Mono,
         describe: Option<OperationId>,
+        groups: BTreeMap<GroupId, GroupObserved>,
         instances: BTreeMap<InstanceId, InstanceObserved>,
     ) {
         let is_of_use = |since: &BTreeMap<PoolId, Mono>| since.get(&pool).is_none_or(|&at| at <= began);
         let has_ended = instances.values().any(|seen| matches!(seen.state, InstanceState::Ended { .. }));
-        if has_ended || (is_of_use(&self.fleet.unknown_at) && is_of_use(&self.fleet.shown_at)) {
+        // The core itself knows which looks at groups are too old.
+        let is_of_group = !groups.is_empty();
+        if has_ended || is_of_group || (is_of_use(&self.fleet.unknown_at) && is_of_use(&self.fleet.shown_at))
+        {
             self.fleet.shown_at.insert(pool, began);
             let is_there = |id: &InstanceId| {
                 instances.get(id).is_some_and(|seen| !matches!(seen.state, InstanceState::Ended { .. }))
@@ -265,7 +342,8 @@ impl World {
             let known = self.core.snapshot().pools.into_iter().filter(|of| of.pool == pool);
             let known = known.flat_map(|of| of.instances).filter(|known| known.registered);
             let lost: Vec<InstanceId> = known.map(|known| known.id).filter(|id| !is_there(id)).collect();
-            self.tell(Event::FleetObserved { pool, instances });
+            self.tell(Event::FleetObserved { pool, groups, instances });
+            self.tell_launch_failures(pool);
             self.check_aborts(&lost);
         }
         if let Some(operation) = describe {

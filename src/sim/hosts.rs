@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::agents::AgentModel;
 use super::world::{Happening, World};
-use crate::core::{InstanceId, LeaseId, Mono, PoolId};
+use crate::core::{GroupId, InstanceId, LeaseId, Mono, NoticeReason, PoolId};
 
 /// llama.cpp looks after closed connections about once a second, and finishes a batch first.
 const CANCEL_MAX: Duration = Duration::from_millis(1500);
@@ -20,6 +20,11 @@ pub(super) struct Host {
     pub(super) address: SocketAddr,
     /// None for one that no fleet started.
     pub(super) instance: Option<InstanceId>,
+    pub(super) group: GroupId,
+    /// What it knows of its own end.
+    pub(super) notice: Option<NoticeReason>,
+    /// Until when a hook holds its end.
+    pub(super) held_until: Mono,
     pub(super) state: HostState,
     /// When its wake was begun.
     pub(super) launched_at: Mono,
@@ -46,6 +51,8 @@ pub(super) struct Host {
 pub(super) enum HostState {
     Pending,
     Running,
+    /// It is to end, and a hook holds it.
+    Held,
     Terminating,
     /// It ended by itself; to be shown once.
     Ended,
@@ -150,7 +157,10 @@ impl Server {
 
 impl Host {
     pub(super) fn is_there(&self) -> bool {
-        matches!(self.state, HostState::Pending | HostState::Running | HostState::Terminating)
+        matches!(
+            self.state,
+            HostState::Pending | HostState::Running | HostState::Held | HostState::Terminating
+        )
     }
 }
 
@@ -171,6 +181,9 @@ impl World {
             pool,
             address: SocketAddr::from((ip, 8080)),
             instance,
+            group: GroupId(0),
+            notice: None,
+            held_until: Mono::default(),
             state: HostState::Pending,
             launched_at,
             visible_at: self.now,
@@ -303,11 +316,21 @@ impl World {
         self.fleet_changed(pool);
     }
 
+    /// The machine is gone without anybody's order: a group replaces it.
+    pub(super) fn host_is_lost(&mut self, at: usize) {
+        let is_counted = matches!(self.hosts[at].state, HostState::Pending | HostState::Running);
+        let (pool, group) = (self.hosts[at].pool, self.hosts[at].group);
+        self.host_vanishes(at);
+        if is_counted && self.hosts[at].instance.is_some() {
+            self.is_missed(pool, group);
+        }
+    }
+
     /// The process of an instance exits by itself.
     pub(super) fn host_exits(&mut self, at: usize) {
         if self.hosts[at].is_there() {
             self.count("an instance exited");
-            self.host_vanishes(at);
+            self.host_is_lost(at);
             self.hosts[at].state = HostState::Ended;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::{Config, Mono, PoolConfig};
+use crate::core::{Config, Looks, Mono, PoolConfig};
 
 /// Report delays stay below what the core allows for.
 const NETWORK_MAX: Duration = Duration::from_millis(200);
@@ -106,9 +106,10 @@ impl Options {
         }
     }
 
-    /// A calm world, in which a request arrives whenever the fleet is at zero, so many times.
+    /// A calm world, in which a request arrives whenever the fleet, one of processes or an Auto Scaling group, is at zero,
+    /// so many times.
     #[must_use]
-    pub fn cycles(seed: u64, cycles: u32) -> Self {
+    pub fn cycles(seed: u64, cycles: u32, is_of_groups: bool) -> Self {
         let mut options = Self::from_seed(seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut pool = PoolOptions::random(&mut rng);
@@ -118,6 +119,11 @@ impl Options {
         pool.statics = 0;
         pool.trouble_permille = 0;
         pool.config.boot_timeout = Duration::from_secs(120);
+        pool.config.groups = 1;
+        pool.config.looks =
+            is_of_groups.then_some(Looks { hurry: Duration::from_secs(5), rest: Duration::from_secs(60) });
+        pool.fleet_names_launches = !is_of_groups;
+        pool.agents_are_old = false;
         pool.boot_max = pool.boot_min + Duration::from_secs(5);
         options.pools = vec![pool];
         options.core.queue_max = 10;
@@ -138,6 +144,8 @@ impl PoolOptions {
         let boot_min = seconds(rng, 1, 30);
         let boot_max = boot_min + seconds(rng, 0, 30);
         let slots = rng.u32(1..=8);
+        let is_of_groups = has_fleet && one_in(rng, 2);
+        let looks = Looks { hurry: seconds(rng, 1, 6), rest: seconds(rng, 5, 60) };
         Self {
             config: PoolConfig {
                 has_fleet,
@@ -148,10 +156,12 @@ impl PoolOptions {
                 // A launch is told, shown and heard within this after its boot.
                 boot_timeout: boot_max + seconds(rng, 25, 90),
                 life_min: *choice(rng, &[0, 5, 60].map(Duration::from_secs)),
+                groups: if is_of_groups { rng.u32(1..=2) } else { 1 },
+                looks: is_of_groups.then_some(looks),
             },
             slots,
             statics: if has_fleet { u32::from(instances_min == 0 && one_in(rng, 8)) } else { rng.u32(0..=3) },
-            fleet_names_launches: one_in(rng, 2),
+            fleet_names_launches: !is_of_groups && one_in(rng, 2),
             observe_every: seconds(rng, 1, 6),
             operation_max: *choice(rng, &[0, 200, 3000].map(Duration::from_millis)),
             visible_after_max: *choice(rng, &[0, 0, 5].map(Duration::from_secs)),
@@ -159,7 +169,8 @@ impl PoolOptions {
             boot_max,
             trouble_permille: *choice(rng, &[0, 0, 100, 300, 700]),
             report_every: *choice(rng, &[500, 1000, 5000, 10_000].map(Duration::from_millis)),
-            agents_are_old: one_in(rng, 4),
+            // Groups do not tell addresses, so an agent without a name could only be guessed at.
+            agents_are_old: one_in(rng, 4) && !is_of_groups,
         }
     }
 

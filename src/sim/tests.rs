@@ -58,6 +58,10 @@ fn seeds_of_part_0() {
         "a termination or a look failed",
         "an answer of the fleet was lost",
         "an instance exited",
+        "an attempt was recalled",
+        "a group could not launch",
+        "a wish was withdrawn",
+        "an end was held",
         "told: queue full",
         "told: queue timeout",
         "told: no capacity",
@@ -76,6 +80,11 @@ fn seeds_of_part_0() {
         "fault: somebody else uses slots",
         "fault: the fleet ends an instance",
         "fault: two agents at one address",
+        "fault: the group ends an instance",
+        "fault: a spot interruption",
+        "fault: a rebalance recommendation",
+        "fault: a group has nothing to give",
+        "fault: somebody raises a wish",
     ] {
         assert!(seeds() < 500 || tally.contains_key(what), "it never happened: {what}; {tally:#?}");
     }
@@ -113,10 +122,20 @@ fn one_seed() {
     }
 }
 
-#[test]
-fn a_thousand_cycles_from_zero_to_zero() {
-    let trace = play(Options::cycles(1, 1000)).unwrap_or_else(|failure| panic!("{failure}"));
+fn cycle_a_thousand_times(is_of_groups: bool) {
+    let options = Options::cycles(1, 1000, is_of_groups);
+    let trace = play(options).unwrap_or_else(|failure| panic!("{failure}"));
     assert_eq!(trace.tally.get("answered"), Some(&1000));
     assert_eq!(trace.tally.get("a wake"), Some(&1000));
     assert_eq!(trace.tally.get("rejected"), None);
+}
+
+#[test]
+fn a_thousand_cycles_from_zero_to_zero() {
+    cycle_a_thousand_times(false);
+}
+
+#[test]
+fn a_thousand_cycles_of_an_auto_scaling_group() {
+    cycle_a_thousand_times(true);
 }

@@ -10,9 +10,12 @@ use super::fleet::FleetModel;
 use super::hosts::Host;
 use super::options::Options;
 use crate::core::{
-    AgentId, AttemptFailure, Command, Connection, Core, Event, InstanceId, InstanceObserved, LeaseId, Mono,
-    Now, OperationId, PoolId, RequestId,
+    AgentId, AttemptFailure, Command, Connection, Core, Event, GroupId, GroupObserved, InstanceId,
+    InstanceObserved, LeaseId, Mono, Now, OperationId, PoolId, RequestId,
 };
+
+/// More lines of the log at one moment mean that something answers itself for ever.
+const LINES_AT_ONCE_MAX: u32 = 10_000;
 
 /// What happens in the world, apart from what the core does.
 #[derive(Debug)]
@@ -64,10 +67,21 @@ pub(super) enum Happening {
         pool: PoolId,
         began: Mono,
         describe: Option<OperationId>,
+        groups: BTreeMap<GroupId, GroupObserved>,
         seen: BTreeMap<InstanceId, InstanceObserved>,
     },
     Works {
         operation: OperationId,
+    },
+    GroupActs {
+        pool: PoolId,
+        group: GroupId,
+    },
+    HookEnds {
+        host: usize,
+    },
+    SpotEnds {
+        host: usize,
     },
     Ends {
         operation: OperationId,
@@ -98,6 +112,9 @@ pub(super) struct World {
     pub(super) is_shutting_down: bool,
     pub(super) is_over: bool,
     pub(super) log: String,
+    noted_at: Mono,
+    /// Lines of the log at this moment.
+    lines_now: u32,
     pub(super) tally: BTreeMap<&'static str, u64>,
     pub(super) failure: Option<String>,
 }
@@ -124,6 +141,8 @@ impl World {
             is_shutting_down: false,
             is_over: false,
             log: String::new(),
+            noted_at: Mono::default(),
+            lines_now: 0,
             tally: BTreeMap::new(),
             failure: None,
             options,
@@ -162,7 +181,9 @@ impl World {
             for _ in 0..self.options.pools[at].statics {
                 self.start_static_host(pool);
             }
-            if self.options.pools[at].config.has_fleet {
+            if self.options.pools[at].config.looks.is_some() {
+                self.add_groups(pool);
+            } else if self.options.pools[at].config.has_fleet {
                 self.after(Duration::ZERO, Happening::Looks { pool });
             }
         }
@@ -197,7 +218,12 @@ impl World {
             Happening::Exits { host } => self.host_exits(host),
             Happening::Vanishes { host } => self.host_vanishes(host),
             Happening::Looks { pool } => self.fleet_looks(pool),
-            Happening::Shows { pool, began, describe, seen } => self.fleet_shows(pool, began, describe, seen),
+            Happening::Shows { pool, began, describe, groups, seen } => {
+                self.fleet_shows(pool, began, describe, groups, seen);
+            }
+            Happening::GroupActs { pool, group } => self.group_tries(pool, group),
+            Happening::HookEnds { host } => self.hook_ends(host),
+            Happening::SpotEnds { host } => self.spot_ends(host),
             Happening::Works { operation } => self.operation_works(operation),
             Happening::Ends { operation } => self.operation_ends(operation),
             Happening::Fault => self.fault(),
@@ -232,6 +258,7 @@ impl World {
                 }
                 Command::Reject { request, because } => self.rejected(request, &because),
                 Command::Abort { lease } => self.aborted(lease),
+                Command::Recall { lease } => self.recalled(lease),
                 Command::ForgetConnections { .. } => {}
             }
         }
@@ -298,6 +325,11 @@ impl World {
     }
 
     pub(super) fn note(&mut self, line: std::fmt::Arguments<'_>) {
+        self.lines_now = if self.noted_at == self.now { self.lines_now + 1 } else { 0 };
+        self.noted_at = self.now;
+        if self.lines_now > LINES_AT_ONCE_MAX && self.failure.is_none() {
+            self.failure = Some("time stands still".to_owned());
+        }
         let micros = self.now.0.as_micros();
         // Writing to a string does not fail.
         let _ = writeln!(self.log, "{:>5}.{:06} {line}", micros / 1_000_000, micros % 1_000_000);

@@ -17,10 +17,11 @@ async fn a_server_is_started_watched_and_stopped() {
     let mark = mark("watched");
     let mut watched = Watched::start(config(&["python3", "-c", SERVER, "{port}", &mark]));
     assert!(watched.observed().await.is_empty(), "the first observation is of nothing");
-    let launched = soon(watched.fleet.wake(1)).await.unwrap();
+    let launched = soon(watched.fleet.wake(GROUP, 1)).await.unwrap();
     assert_eq!(launched, [InstanceId::from("process-1")]);
     let observed = watched.observed().await;
-    let InstanceObserved { state: InstanceState::Running, address: Some(address) } = &observed[&launched[0]]
+    let InstanceObserved { state: InstanceState::Running, address: Some(address), .. } =
+        &observed[&launched[0]]
     else {
         panic!("{observed:?}")
     };
@@ -35,23 +36,26 @@ async fn a_server_is_started_watched_and_stopped() {
                 assert_eq!(status.agent_name.as_deref(), Some("stand-in"));
                 (status.idle_slots_count > 0).then_some(status)
             }
-            FleetNews::Observed(_) | FleetNews::AgentGone { .. } => None,
+            FleetNews::Observed { .. } | FleetNews::AgentGone { .. } | FleetNews::LaunchFailed { .. } => None,
         })
         .await;
     assert_eq!((status.idle_slots_count, status.processing_slots_count), (2, 1));
 
-    soon(watched.fleet.terminate(&launched[0])).await.unwrap();
+    soon(watched.fleet.terminate(&launched[0], false)).await.unwrap();
     let mut is_agent_gone = false;
     let cause = soon(async {
         loop {
             match watched.news.recv().await.unwrap() {
                 FleetNews::Reported { .. } => assert!(!is_agent_gone, "an agent that is gone reported"),
+                FleetNews::LaunchFailed { .. } => panic!("a process is not launched by itself"),
                 FleetNews::AgentGone { instance } => is_agent_gone = instance == launched[0],
-                FleetNews::Observed(instances) => match &instances[&launched[0]].state {
-                    InstanceState::Ended { cause } => break cause.clone(),
-                    InstanceState::Terminating => {}
-                    state @ (InstanceState::Pending | InstanceState::Running) => panic!("{state:?}"),
-                },
+                FleetNews::Observed { instances, .. } => {
+                    let state = &instances[&launched[0]].state;
+                    if let InstanceState::Ended { cause } = state {
+                        break cause.clone();
+                    }
+                    assert_eq!(*state, InstanceState::Terminating);
+                }
             }
         }
     })
@@ -85,17 +89,17 @@ async fn a_killed_server_is_told_by_its_signal() {
 #[tokio::test]
 async fn what_cannot_be_started_is_told_at_once() {
     let unknown = Watched::start(config(&["no-such-llama-server", "--port", "{port}"]));
-    let error = soon(unknown.fleet.wake(1)).await.unwrap_err();
+    let error = soon(unknown.fleet.wake(GROUP, 1)).await.unwrap_err();
     assert!(error.to_string().contains("cannot run `no-such-llama-server`"), "{error}");
     assert_eq!(error.failure(), OperationFailure::Permanent);
 
     let guard = PathBuf::from("/no/such/paddock");
     let unguarded = Watched::start(ProcessConfig { guard, ..shell("exit 0") });
-    let error = soon(unguarded.fleet.wake(1)).await.unwrap_err();
+    let error = soon(unguarded.fleet.wake(GROUP, 1)).await.unwrap_err();
     assert!(error.to_string().contains("cannot run `/no/such/paddock`"), "{error}");
     assert_eq!(error.failure(), OperationFailure::Permanent);
 
-    let error = soon(Fleet::None.wake(1)).await.unwrap_err();
+    let error = soon(Fleet::None.wake(GROUP, 1)).await.unwrap_err();
     assert_eq!(error.failure(), OperationFailure::Permanent);
 }
 
@@ -103,16 +107,17 @@ async fn what_cannot_be_started_is_told_at_once() {
 async fn a_wake_counts_what_is_there() {
     let mark = mark("counted");
     let mut watched = Watched::start(shell(&sleeper(&mark)));
-    let (first, second) = soon(async { tokio::join!(watched.fleet.wake(2), watched.fleet.wake(2)) }).await;
+    let (first, second) =
+        soon(async { tokio::join!(watched.fleet.wake(GROUP, 2), watched.fleet.wake(GROUP, 2)) }).await;
     assert_eq!((first.unwrap().len(), second.unwrap().len()), (2, 0));
-    assert_eq!(soon(watched.fleet.wake(1)).await.unwrap(), []);
+    assert_eq!(soon(watched.fleet.wake(GROUP, 1)).await.unwrap(), []);
     let mut observed = watched.observed().await;
     while observed.len() < 2 {
         observed = watched.observed().await;
     }
     let addresses: Vec<_> = observed.values().map(|instance| instance.address).collect();
     assert_ne!(addresses[0], addresses[1]);
-    assert_eq!(soon(watched.fleet.wake(3)).await.unwrap(), [InstanceId::from("process-3")]);
+    assert_eq!(soon(watched.fleet.wake(GROUP, 3)).await.unwrap(), [InstanceId::from("process-3")]);
     until("three servers", || running(&mark).len() == 3).await;
 }
 
@@ -125,14 +130,14 @@ async fn a_stubborn_server_is_killed_after_the_grace() {
     let (instance, _) = watched.wake_one().await;
     deaf.raised().await;
     let clock = Clock::start();
-    soon(watched.fleet.terminate(&instance)).await.unwrap();
+    soon(watched.fleet.terminate(&instance, false)).await.unwrap();
     assert!(clock.mono().0 < grace, "terminate returns once signalled");
     let cause = watched.end(&instance).await;
     assert!(clock.mono().0 >= grace, "killed before its grace was over");
     assert_eq!(cause, "stopped by paddock (signal: 9 (SIGKILL)): deaf");
     // A repeat, and one that never was.
-    soon(watched.fleet.terminate(&instance)).await.unwrap();
-    soon(watched.fleet.terminate(&"process-99".into())).await.unwrap();
+    soon(watched.fleet.terminate(&instance, false)).await.unwrap();
+    soon(watched.fleet.terminate(&"process-99".into(), false)).await.unwrap();
 }
 
 #[tokio::test]
@@ -147,7 +152,7 @@ async fn a_server_behind_a_shell_gets_its_grace_too() {
     let mut watched = Watched::start(shell(&format!("( {server} ) & wait; exit 3")));
     let (instance, _) = watched.wake_one().await;
     ready.raised().await;
-    soon(watched.fleet.terminate(&instance)).await.unwrap();
+    soon(watched.fleet.terminate(&instance, false)).await.unwrap();
     let cause = watched.end(&instance).await;
     assert!(cause.starts_with("stopped by paddock (signal: 15 (SIGTERM))"), "{cause}");
     assert!(tidy.is_raised(), "the server was killed while it tidied up");
@@ -173,9 +178,9 @@ async fn one_that_ends_counts_until_it_is_gone() {
     let mut watched = Watched::start(config(&["sh", "-c", &script, &mark, "{port}"]));
     let (first, _) = watched.wake_one().await;
     ready.raised().await;
-    soon(watched.fleet.terminate(&first)).await.unwrap();
-    assert_eq!(soon(watched.fleet.wake(1)).await.unwrap(), []);
-    assert_eq!(soon(watched.fleet.wake(2)).await.unwrap(), [InstanceId::from("process-2")]);
+    soon(watched.fleet.terminate(&first, false)).await.unwrap();
+    assert_eq!(soon(watched.fleet.wake(GROUP, 1)).await.unwrap(), []);
+    assert_eq!(soon(watched.fleet.wake(GROUP, 2)).await.unwrap(), [InstanceId::from("process-2")]);
     std::fs::write(&gone.0, "").unwrap();
     let cause = watched.end(&first).await;
     assert!(cause.starts_with("stopped by paddock"), "{cause}");
@@ -185,12 +190,12 @@ async fn one_that_ends_counts_until_it_is_gone() {
 async fn a_shutdown_leaves_nothing() {
     let mark = mark("shutdown");
     let watched = Watched::start(shell(&sleeper(&mark)));
-    assert_eq!(soon(watched.fleet.wake(3)).await.unwrap().len(), 3);
+    assert_eq!(soon(watched.fleet.wake(GROUP, 3)).await.unwrap().len(), 3);
     until("three servers", || running(&mark).len() == 3).await;
     soon(watched.fleet.shutdown()).await;
     assert_eq!(running(&mark), [0; 0]);
     until("no zombie", || zombies() == 0).await;
-    assert!(matches!(soon(watched.fleet.wake(1)).await, Err(FleetError::ShutDown)));
+    assert!(matches!(soon(watched.fleet.wake(GROUP, 1)).await, Err(FleetError::ShutDown)));
     soon(watched.fleet.shutdown()).await;
 }
 
@@ -198,7 +203,7 @@ async fn a_shutdown_leaves_nothing() {
 async fn a_fleet_that_is_dropped_kills_its_servers() {
     let mark = mark("dropped");
     let watched = Watched::start(shell(&format!("{} & wait", sleeper(&mark))));
-    soon(watched.fleet.wake(1)).await.unwrap();
+    soon(watched.fleet.wake(GROUP, 1)).await.unwrap();
     until("a server", || !running(&mark).is_empty()).await;
     drop(watched);
     until("no server", || running(&mark).is_empty()).await;
@@ -211,7 +216,7 @@ async fn a_server_outlives_the_thread_that_asked_for_it() {
     let (fleet, runtime) = (&watched.fleet, tokio::runtime::Handle::current());
     // The parent-death signal follows the thread that forks; this one ends once the server is there.
     let asking = async {
-        fleet.wake(1).await.unwrap();
+        fleet.wake(GROUP, 1).await.unwrap();
         until("a server", || !running(&mark).is_empty()).await;
     };
     tokio::task::block_in_place(|| {
@@ -221,7 +226,7 @@ async fn a_server_outlives_the_thread_that_asked_for_it() {
         .news(|news| match news {
             FleetNews::Reported { status, .. } => (status.idle_slots_count > 0).then_some(()),
             FleetNews::AgentGone { .. } => panic!("the server died"),
-            FleetNews::Observed(_) => None,
+            FleetNews::Observed { .. } | FleetNews::LaunchFailed { .. } => None,
         })
         .await;
 }
@@ -250,7 +255,7 @@ const BALANCER: &str = "PADDOCK_TEST_BALANCER";
 async fn a_balancer_to_be_killed() {
     let Ok(mark) = std::env::var(BALANCER) else { return };
     let watched = Watched::start(shell(&sleeper(&mark)));
-    watched.fleet.wake(1).await.unwrap();
+    watched.fleet.wake(GROUP, 1).await.unwrap();
     tokio::time::sleep(PATIENCE).await;
 }
 

@@ -12,11 +12,14 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::ProcessConfig;
 use crate::clock::Clock;
-use crate::core::{InstanceId, InstanceObserved, InstanceState};
+use crate::core::{GroupId, InstanceId, InstanceObserved, InstanceState};
 use crate::fleet::child::{self, Agent, Stop};
 use crate::fleet::launch;
 use crate::fleet::spawner::Spawner;
 use crate::fleet::{FleetError, FleetNews, guard};
+
+/// All processes are of one group.
+const GROUP: GroupId = GroupId(0);
 
 /// What the handle asks for. An answer that is dropped says that there was nothing to do it to.
 #[derive(Debug)]
@@ -136,7 +139,8 @@ impl Owner {
             tracing::info!(%instance, cause = &*cause, "a server has ended");
             self.children.remove(&instance);
             self.tell(FleetNews::AgentGone { instance: instance.clone() });
-            let ended = InstanceObserved { state: InstanceState::Ended { cause }, address: None };
+            let ended =
+                InstanceObserved { group: GROUP, state: InstanceState::Ended { cause }, address: None };
             self.observe(Some((instance, ended)));
         }
     }
@@ -200,9 +204,9 @@ impl Owner {
         let living = self.children.iter().map(|(instance, child)| {
             let state =
                 if child.stop.is_some() { InstanceState::Running } else { InstanceState::Terminating };
-            (instance.clone(), InstanceObserved { state, address: Some(address(child.port)) })
+            (instance.clone(), InstanceObserved { group: GROUP, state, address: Some(address(child.port)) })
         });
-        self.tell(FleetNews::Observed(living.chain(ended).collect()));
+        self.tell(FleetNews::Observed { groups: BTreeMap::new(), instances: living.chain(ended).collect() });
     }
 
     fn tell(&self, news: FleetNews) {

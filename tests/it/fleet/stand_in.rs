@@ -8,9 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use paddock::clock::Clock;
-use paddock::core::{InstanceId, InstanceObserved, InstanceState};
+use paddock::core::{GroupId, InstanceId, InstanceObserved, InstanceState};
 use paddock::fleet::{Fleet, FleetNews, ProcessConfig, ProcessFleet, TERMINATE_GRACE};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+/// All processes are of one group.
+pub const GROUP: GroupId = GroupId(0);
 
 /// The longest that anything here may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -74,8 +77,8 @@ impl Watched {
 
     pub async fn observed(&mut self) -> Observed {
         self.news(|news| match news {
-            FleetNews::Observed(instances) => Some(instances),
-            FleetNews::Reported { .. } | FleetNews::AgentGone { .. } => None,
+            FleetNews::Observed { instances, .. } => Some(instances),
+            FleetNews::Reported { .. } | FleetNews::AgentGone { .. } | FleetNews::LaunchFailed { .. } => None,
         })
         .await
     }
@@ -83,22 +86,24 @@ impl Watched {
     /// Waits for the end of an instance, and returns why it ended.
     pub async fn end(&mut self, instance: &InstanceId) -> String {
         self.news(|news| match news {
-            FleetNews::Observed(instances) => match &instances.get(instance)?.state {
-                InstanceState::Ended { cause } => Some(cause.to_string()),
-                InstanceState::Pending | InstanceState::Running | InstanceState::Terminating => None,
-            },
-            FleetNews::Reported { .. } | FleetNews::AgentGone { .. } => None,
+            FleetNews::Observed { instances, .. } => {
+                let InstanceState::Ended { cause } = &instances.get(instance)?.state else { return None };
+                Some(cause.to_string())
+            }
+            FleetNews::Reported { .. } | FleetNews::AgentGone { .. } | FleetNews::LaunchFailed { .. } => None,
         })
         .await
     }
 
     pub async fn wake_one(&mut self) -> (InstanceId, SocketAddr) {
-        let launched = soon(self.fleet.wake(1)).await.expect("a stand-in that starts");
+        let launched = soon(self.fleet.wake(GROUP, 1)).await.expect("a stand-in that starts");
         let [instance] = &launched[..] else { panic!("one was wanted, launched: {launched:?}") };
         let address = self
             .news(|news| match news {
-                FleetNews::Observed(instances) => instances.get(instance)?.address,
-                FleetNews::Reported { .. } | FleetNews::AgentGone { .. } => None,
+                FleetNews::Observed { instances, .. } => instances.get(instance)?.address,
+                FleetNews::Reported { .. } | FleetNews::AgentGone { .. } | FleetNews::LaunchFailed { .. } => {
+                    None
+                }
             })
             .await;
         (instance.clone(), address)

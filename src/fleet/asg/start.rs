@@ -1,0 +1,189 @@
+//! The start of a fleet of Auto Scaling groups: what is wrong with them, or what will surprise, is said before anybody waits.
+
+use std::sync::Mutex;
+
+use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::config::retry::RetryConfig;
+use aws_sdk_autoscaling::types::AutoScalingGroup;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::claim::Claim;
+use super::look::GroupState;
+use super::{AsgConfig, AsgError, AsgFleet, AsgWake};
+use crate::aws::{self, CallError};
+use crate::clock::Clock;
+use crate::core::GroupId;
+use crate::fleet::FleetNews;
+
+impl AsgFleet {
+    /// Finds the groups, says what there is to say about them, and sends the first observation.
+    ///
+    /// 1. Without a region or credentials, without the right to look, or without one of the groups, there is no start.
+    /// 2. If AWS cannot be reached or fails, the balancer starts all the same: servers that run may register.
+    /// 3. What is missing for later is a warning. Whether the wish may be changed, and an instance ended, cannot be
+    ///    asked without doing it: a refusal is told when it comes, to the log and to those who wait.
+    ///
+    /// # Errors
+    ///
+    /// What is to be mended first.
+    pub async fn start(
+        config: AsgConfig,
+        clock: Clock,
+        news: UnboundedSender<FleetNews>,
+    ) -> Result<Self, AsgError> {
+        let shared = aws::config().await;
+        let once = aws_sdk_autoscaling::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
+        let fleet = Self {
+            states: Mutex::new(config.groups.iter().map(|_| GroupState::default()).collect()),
+            groups: config.groups,
+            wake: config.wake,
+            reader: Client::new(&shared),
+            writer: Client::from_conf(once.build()),
+            clock,
+            news,
+            claim: Claim::new(),
+        };
+        let ids: Vec<GroupId> = (0..fleet.groups.len()).map(|at| GroupId(at as u32)).collect();
+        match fleet.describe(&ids).await {
+            Ok(groups) => {
+                for (&id, group) in &groups {
+                    fleet.check(id, group, config.instances_max).await;
+                }
+            }
+            Err(AsgError::Call { what, error: CallError::NoRegion }) => {
+                return Err(AsgError::Call {
+                    what: format!("--asg-name {what}"),
+                    error: CallError::NoRegion,
+                });
+            }
+            Err(error @ AsgError::NotFound { .. }) => return Err(error),
+            Err(AsgError::Call { what, error }) if error.needs_mending() => {
+                return Err(AsgError::Call { what: format!("--asg-name {what}"), error });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the Auto Scaling groups cannot be looked at yet; trying on")
+            }
+        }
+        Ok(fleet)
+    }
+
+    /// Says what will surprise.
+    async fn check(&self, id: GroupId, group: &AutoScalingGroup, instances_max: u32) {
+        let name = self.group_name(id).unwrap_or_default();
+        for note in notes(group, instances_max, self.wake) {
+            tracing::warn!(group = name, "{note}");
+        }
+        let (min, max) = (group.min_size().unwrap_or_default(), group.max_size().unwrap_or_default());
+        let desired = group.desired_capacity().unwrap_or_default();
+        tracing::info!(
+            group = name,
+            min,
+            max,
+            desired,
+            "an Auto Scaling group; it never goes below its MinSize"
+        );
+        if let Err(error) = self.activities(name).await {
+            tracing::warn!(%error, "failed launches will not be seen before --boot-timeout");
+        }
+        match self.hooks(id, name).await {
+            Ok(hooks) if hooks.is_empty() => {}
+            Ok(hooks) => tracing::info!(group = name, ?hooks, "its ends are held until they are drained"),
+            Err(error) => {
+                tracing::warn!(%error, "ends that lifecycle hooks hold will run into their timeouts")
+            }
+        }
+    }
+}
+
+/// What will surprise about a group. EC2 Auto Scaling User Guide: "Use instance scale-in protection", "Suspend and
+/// resume processes", "Capacity Rebalancing", "Instance weighting", "Maximum instance lifetime".
+fn notes(group: &AutoScalingGroup, instances_max: u32, wake: AsgWake) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut note = |is_so: bool, words: String| {
+        if is_so {
+            notes.push(words);
+        }
+    };
+    let (min, max) = (group.min_size().unwrap_or_default(), group.max_size().unwrap_or_default());
+    note(min > 0, format!("its MinSize is {min}: so many instances run and cost at all times"));
+    note(max == 0, "its MaxSize is 0: it can launch nothing; raise it".to_owned());
+    note(
+        max > 0 && u32::try_from(max).is_ok_and(|max| max < instances_max),
+        format!("its MaxSize is {max}, less than --max-instances {instances_max}: it holds too"),
+    );
+    note(
+        group.new_instances_protected_from_scale_in() != Some(true),
+        "its instances are not protected from scale-in: whoever lowers its desired capacity may end one that serves, and \
+         wishes that fail are left standing; set NewInstancesProtectedFromScaleIn"
+            .to_owned(),
+    );
+    let is_suspended =
+        group.suspended_processes().iter().any(|process| process.process_name() == Some("AZRebalance"));
+    note(
+        group.availability_zones().len() > 1 && !is_suspended,
+        "AWS may end instances that serve to balance its zones; suspend its process AZRebalance".to_owned(),
+    );
+    note(
+        group.capacity_rebalance() == Some(true),
+        "it replaces spot instances on a mere recommendation; turn its capacity rebalancing off".to_owned(),
+    );
+    note(
+        group.max_instance_lifetime().is_some_and(|lifetime| lifetime > 0),
+        "it has a maximum instance lifetime: AWS ends instances that serve".to_owned(),
+    );
+    let is_weighted = group.instances().iter().any(|instance| instance.weighted_capacity().is_some());
+    let is_other_unit = group.desired_capacity_type().is_some_and(|unit| !unit.is_empty() && unit != "units");
+    note(
+        is_weighted || is_other_unit,
+        "its desired capacity does not count instances; remove its weights and set its unit to 'units'"
+            .to_owned(),
+    );
+    note(
+        wake == AsgWake::LaunchInstances
+            && group.launch_template().is_none()
+            && group.mixed_instances_policy().is_none(),
+        "--asg-wake launch-instances needs a group with a launch template".to_owned(),
+    );
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_autoscaling::types::SuspendedProcess;
+
+    use super::*;
+
+    fn good() -> aws_sdk_autoscaling::types::builders::AutoScalingGroupBuilder {
+        AutoScalingGroup::builder()
+            .min_size(0)
+            .max_size(2)
+            .new_instances_protected_from_scale_in(true)
+            .availability_zones("a")
+            .availability_zones("b")
+            .suspended_processes(SuspendedProcess::builder().process_name("AZRebalance").build())
+    }
+
+    #[test]
+    fn nothing_is_said_about_a_good_group() {
+        assert_eq!(notes(&good().build(), 2, AsgWake::SetDesiredCapacity), [""; 0]);
+    }
+
+    #[test]
+    fn what_will_surprise_is_said() {
+        for (group, says) in [
+            (good().min_size(1), "MinSize is 1"),
+            (good().max_size(0), "MaxSize is 0"),
+            (good().max_size(1), "less than --max-instances 2"),
+            (good().new_instances_protected_from_scale_in(false), "NewInstancesProtectedFromScaleIn"),
+            (good().set_suspended_processes(None), "AZRebalance"),
+            (good().capacity_rebalance(true), "capacity rebalancing"),
+            (good().max_instance_lifetime(86_400), "lifetime"),
+            (good().desired_capacity_type("vcpu"), "weights"),
+        ] {
+            let notes = notes(&group.build(), 2, AsgWake::SetDesiredCapacity);
+            assert!(matches!(&notes[..], [note] if note.contains(says)), "{says}: {notes:?}");
+        }
+        let notes = notes(&good().build(), 2, AsgWake::LaunchInstances);
+        assert!(notes[0].contains("launch template"), "{notes:?}");
+    }
+}
