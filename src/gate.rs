@@ -4,6 +4,7 @@
 //! permit, waker or channel is used or dropped inside, because a refused grant drops a permit, whose drop takes the lock.
 
 mod permit;
+mod queue_watch;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -25,6 +26,8 @@ use crate::core::{
 
 use permit::Interrupt;
 pub use permit::{Interruption, Permit};
+pub use queue_watch::QueueWatch;
+use queue_watch::Readers;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +89,7 @@ struct Inner {
     upstreams: BTreeMap<AgentKey, (Connection, Arc<Upstream>)>,
     agents: BTreeMap<Arc<str>, KnownAgent>,
     forgetters: Vec<mpsc::UnboundedSender<AgentKey>>,
+    readers: Readers,
     /// When the timer task will wake by itself.
     timer_at: Option<Mono>,
     request_next: u64,
@@ -118,6 +122,8 @@ struct Deeds {
     lost: Vec<LeaseId>,
     wake_timer: bool,
     wake_scaler: bool,
+    /// Readers who saw an empty queue.
+    wake_readers: Vec<Arc<Notify>>,
 }
 
 impl Gate {
@@ -131,6 +137,7 @@ impl Gate {
             upstreams: BTreeMap::new(),
             agents: BTreeMap::new(),
             forgetters: Vec::new(),
+            readers: Readers::default(),
             timer_at: None,
             request_next: 0,
             operation_next: 0,
@@ -287,12 +294,6 @@ impl Gate {
         (inner.core.snapshot(), ids)
     }
 
-    /// The most requests that waited at any time since the last call.
-    #[must_use]
-    pub fn take_queued_peak(&self) -> usize {
-        self.lock().core.take_queued_peak()
-    }
-
     /// How many invariants were found broken: each is a fault of this program.
     #[must_use]
     pub fn broken(&self) -> u64 {
@@ -366,6 +367,8 @@ impl Gate {
             deeds.wake_timer = true;
         }
         deeds.wake_scaler = inner.core.take_plan_changed();
+        let peak = inner.core.take_queued_peak();
+        deeds.wake_readers = inner.readers.note(peak);
         self.shared.is_full.store(inner.core.is_full(), Ordering::Relaxed);
         for broken in inner.core.take_broken() {
             self.shared.broken.fetch_add(1, Ordering::Relaxed);
@@ -397,6 +400,9 @@ impl Gate {
         }
         if deeds.wake_scaler {
             self.shared.plan.notify_one();
+        }
+        for reader in deeds.wake_readers {
+            reader.notify_one();
         }
     }
 }

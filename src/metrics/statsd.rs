@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Gauges;
-use crate::gate::Gate;
+use crate::gate::{Gate, QueueWatch};
 
 /// Gauges are not sent more often: each time the whole state is read.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -102,18 +102,19 @@ fn socket(addr: SocketAddr) -> io::Result<UdpSocket> {
 
 /// Sends all gauges at once and at each interval, until cancelled.
 pub async fn run(mut statsd: Statsd, gate: Gate, cancel: CancellationToken) {
+    let queue = gate.watch_queue();
     let mut interval = tokio::time::interval(statsd.interval);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while cancel.run_until_cancelled(interval.tick()).await.is_some() {
-        statsd.send(&gate);
+        statsd.send(&gate, &queue);
     }
 }
 
 impl Statsd {
-    fn send(&mut self, gate: &Gate) {
+    fn send(&mut self, gate: &Gate, queue: &QueueWatch) {
         let gauges = Gauges::read(gate);
         // A burst between two sends would not be seen otherwise, and it is what an autoscaler acts on.
-        let queued_peak = gate.take_queued_peak() as u64;
+        let queued_peak = queue.take_peak() as u64;
         let sent = [
             ("slots_idle", gauges.slots_idle),
             ("slots_processing", gauges.slots_processing),
@@ -199,6 +200,7 @@ mod tests {
     async fn gauges_are_sent(server: &str) {
         let server = tokio::net::UdpSocket::bind(server).await.unwrap();
         let gate = gate(Clock::start());
+        let queue = gate.watch_queue();
         let waiting: Vec<_> = (0..5)
             .map(|_| {
                 let gate = gate.clone();
@@ -215,7 +217,7 @@ mod tests {
         let _permit = soon(gate.acquire(ASK)).await.unwrap();
 
         let mut statsd = connect(&config(&server.local_addr().unwrap().to_string())).unwrap();
-        statsd.send(&gate);
+        statsd.send(&gate, &queue);
         let sent = receive(&server, 5).await;
         assert_eq!(
             sent,
@@ -228,7 +230,7 @@ mod tests {
             ])
         );
         gate.disconnected(left);
-        statsd.send(&gate);
+        statsd.send(&gate, &queue);
         let sent = receive(&server, 5).await;
         assert_eq!(sent["paddler.requests_buffered"], "0|g", "the peak is of the time since the last send");
         assert_eq!(sent["paddler.agents"], "1|g");
@@ -262,13 +264,14 @@ mod tests {
         let addr = server.local_addr().unwrap();
         let mut statsd = connect(&config(&addr.to_string())).unwrap();
         let gate = gate(Clock::start());
+        let queue = gate.watch_queue();
         drop(server);
-        statsd.send(&gate);
+        statsd.send(&gate, &queue);
         assert!(statsd.is_failing);
         let server = tokio::net::UdpSocket::bind(addr).await.unwrap();
-        statsd.send(&gate);
+        statsd.send(&gate, &queue);
         assert_eq!(receive(&server, 5).await.len(), 5);
-        statsd.send(&gate);
+        statsd.send(&gate, &queue);
         assert!(!statsd.is_failing);
     }
 
