@@ -1,7 +1,7 @@
 //! `paddock balancer`: wires its parts, and owns the order in which they start and end.
 //!
-//! Start: listeners (a port in use stops all before anything ran), gate, timer, fleet, scaler, management, StatsD, and
-//! clients last. End, on SIGTERM or SIGINT: requests that wait are answered, answers that have begun may finish, then
+//! Start: listeners (a port in use stops all before anything ran), gate, timer, fleet, scaler, management, metrics,
+//! and clients last. End, on SIGTERM or SIGINT: requests that wait are answered, answers that have begun may finish, then
 //! management, then the children. A second signal ends at once, and kills the children.
 
 mod listen;
@@ -23,6 +23,7 @@ use crate::core::Event;
 use crate::fleet::{Fleet, ProcessConfig, ProcessFleet, TERMINATE_GRACE};
 use crate::gate::Gate;
 use crate::management::{self, ManagementConfig, Token};
+use crate::metrics::cloudwatch::{self, Puts};
 use crate::metrics::statsd::{self, StatsdConfig, StatsdError};
 use crate::proxy::Proxy;
 use crate::scaler;
@@ -95,11 +96,13 @@ pub async fn run(
     tasks.essential("timer", until(token.clone(), async move { timer.run_timer().await }));
     let fleet = Arc::new(start_fleet(config.fleet, clock, &gate, &mut tasks));
     tasks.essential("scaler", scaler::run(gate.clone(), fleet.clone(), clock, token.clone()));
+    let puts = config.cloudwatch_namespace.is_some().then(Arc::<Puts>::default);
     let management = ManagementConfig {
         token: config.management_token.map(|token| Token::new(token.into_exposed())),
         agent_addr_allow: config.agent_addr_allow,
         own: vec![proxy_addr, management_addr],
         pool: POOL,
+        cloudwatch: puts.clone(),
     };
     tasks.essential(
         "management",
@@ -107,6 +110,9 @@ pub async fn run(
     );
     if let Some((config, first)) = statsd {
         start_statsd(config, first, &gate, &mut tasks);
+    }
+    if let (Some(namespace), Some(puts)) = (config.cloudwatch_namespace, puts) {
+        start_cloudwatch(namespace, puts, &gate, clock, &mut tasks);
     }
     let stop_clients = CancellationToken::new();
     let proxy = Proxy::start(config.proxy, listeners.proxy, gate.clone(), clock, stop_clients.clone());
@@ -201,6 +207,15 @@ fn start_statsd(config: StatsdConfig, first: statsd::Statsd, gate: &Gate, tasks:
                 Err(error) => tracing::warn!(%error, "no metrics are sent"),
             }
         }
+    });
+}
+
+/// As for StatsD.
+fn start_cloudwatch(namespace: String, puts: Arc<Puts>, gate: &Gate, clock: Clock, tasks: &mut Supervisor) {
+    let (gate, token) = (gate.clone(), tasks.token());
+    tasks.restarting("cloudwatch", move || {
+        let publishing = cloudwatch::run(namespace.clone(), gate.clone(), clock, puts.clone());
+        until(token.clone(), publishing)
     });
 }
 

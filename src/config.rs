@@ -16,11 +16,15 @@ use crate::proxy::ProxyConfig;
 pub use address::{HostPort, listening, network, peer};
 pub use secret::{Secret, secret};
 pub use value::{
-    ValueError, count, count_above_zero, duration, interval, metrics_prefix, size, switch, threads,
+    ValueError, cloudwatch_namespace, count, count_above_zero, duration, interval, metrics_prefix, size,
+    switch, threads,
 };
 
 /// The one pool that there is.
 pub const POOL: PoolId = PoolId(0);
+
+/// What it is called where people read it, in the dimension of a metric for example.
+pub const POOL_NAME: &str = "default";
 
 /// What `paddock balancer` runs on.
 pub struct BalancerConfig {
@@ -44,6 +48,8 @@ pub struct BalancerConfig {
     pub proxy: ProxyConfig,
     /// Where the gauges are sent.
     pub statsd: Option<StatsdConfig>,
+    /// The CloudWatch namespace in which metrics are published.
+    pub cloudwatch_namespace: Option<String>,
     /// How long answers that have begun may take after the order to end.
     pub shutdown_grace: Duration,
     /// How the log is written.

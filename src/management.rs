@@ -35,6 +35,7 @@ use tracing::{debug, warn};
 use crate::clock::Clock;
 use crate::core::PoolId;
 use crate::gate::Gate;
+use crate::metrics::cloudwatch::Puts;
 
 pub use auth::Token;
 use complaints::Complaints;
@@ -75,6 +76,8 @@ pub struct ManagementConfig {
     pub own: Vec<SocketAddr>,
     /// The pool that agents serve.
     pub pool: PoolId,
+    /// How publishing to CloudWatch goes, if it is on.
+    pub cloudwatch: Option<Arc<Puts>>,
 }
 
 /// What the handlers share.

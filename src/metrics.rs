@@ -1,5 +1,6 @@
 //! What is measured, read in one place for every way of publishing it.
 
+pub mod cloudwatch;
 pub mod statsd;
 
 use crate::gate::Gate;

@@ -10,8 +10,9 @@ use ipnet::IpNet;
 
 use super::complaint::{CheckError, resolved, token};
 use crate::config::{
-    BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, count, count_above_zero, duration,
-    interval, listening, metrics_prefix, network, peer, secret, size, switch, threads,
+    BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, cloudwatch_namespace, count,
+    count_above_zero, duration, interval, listening, metrics_prefix, network, peer, secret, size, switch,
+    threads,
 };
 use crate::core::{Config, PoolConfig};
 use crate::fleet::has_port;
@@ -111,6 +112,10 @@ pub(super) struct Flags {
     #[arg(long, env = "PADDOCK_STATSD_REPORTING_INTERVAL", value_name = "TIME", default_value = "10s")]
     #[arg(value_parser = interval)]
     statsd_reporting_interval: Duration,
+    /// A CloudWatch namespace for the same metrics; region and credentials are taken as every AWS tool takes them
+    #[arg(long, env = "PADDOCK_CLOUDWATCH_NAMESPACE", value_name = "NAMESPACE")]
+    #[arg(value_parser = cloudwatch_namespace)]
+    cloudwatch_namespace: Option<String>,
     /// How the log is written
     #[arg(long, env = "PADDOCK_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -204,6 +209,7 @@ impl Flags {
                 prefix: self.statsd_prefix,
                 interval: self.statsd_reporting_interval,
             }),
+            cloudwatch_namespace: self.cloudwatch_namespace,
             shutdown_grace: self.shutdown_grace,
             log_format: self.log_format,
         })

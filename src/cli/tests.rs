@@ -71,7 +71,7 @@ fn the_definition_is_sound_and_every_flag_has_its_environment_form() {
             flags += 1;
         }
     }
-    assert_eq!(flags, 27 + 10);
+    assert_eq!(flags, 28 + 10);
 }
 
 #[test]
@@ -80,6 +80,7 @@ fn defaults() {
     assert_eq!(config.proxy_addr.to_string(), "127.0.0.1:8080");
     assert_eq!(config.management_addr.to_string(), "127.0.0.1:8085");
     assert!(config.management_token.is_none() && config.statsd.is_none() && !config.wants_dashboard);
+    assert_eq!(config.cloudwatch_namespace, None);
     assert!(matches!(config.fleet, FleetConfig::None) && !config.pool.has_fleet);
     assert_eq!((config.pool.instances_min, config.pool.instances_max, config.pool.slots_hint), (0, 1, 1));
     assert_eq!(config.pool.idle_timeout, Duration::from_secs(300));
@@ -99,7 +100,7 @@ fn every_flag_of_the_balancer_arrives() {
          --min-instances 2 --slots-per-instance 8 --idle-timeout 90s --boot-timeout 2m --max-buffered-requests 7 \
          --max-buffered-bytes 1MiB --max-request-body 1KiB --buffered-request-timeout 1.5 --llamacpp-api-key key \
          --rewrite-host-header --slots-endpoint-enable --statsd-addr localhost:8125 --statsd-prefix p \
-         --statsd-reporting-interval 1s --log-format json --worker-threads 3 --shutdown-grace 10s \
+         --statsd-reporting-interval 1s --cloudwatch-namespace Team/llama --log-format json --worker-threads 3 --shutdown-grace 10s \
          -- llama-server --port {port} --name -m",
     );
     assert_eq!(config.proxy_addr.to_string(), "[::1]:1");
@@ -120,6 +121,7 @@ fn every_flag_of_the_balancer_arrives() {
     let statsd = config.statsd.unwrap();
     assert_eq!((statsd.addr.as_str(), statsd.prefix.as_str()), ("localhost:8125", "p"));
     assert_eq!(statsd.interval, Duration::from_secs(1));
+    assert_eq!(config.cloudwatch_namespace.as_deref(), Some("Team/llama"));
     assert_eq!((config.shutdown_grace, config.log_format), (Duration::from_secs(10), LogFormat::Json));
 }
 
@@ -217,6 +219,7 @@ fn flags_win_over_the_file() {
         slots-endpoint-enable = false
         agent-addr-allow = ["10.0.0.0/8", "10.1.1.1"]
         statsd-addr = "localhost:8125"
+        cloudwatch-namespace = "Paddock"
         command = ["llama-server", "--port", "{port}"]
         "#,
     );
@@ -227,6 +230,7 @@ fn flags_win_over_the_file() {
     assert_eq!(config.core.wait_max, Duration::from_millis(500));
     assert_eq!((config.pool.instances_max, config.agent_addr_allow.len()), (3, 2));
     assert!(config.proxy.rewrites_host && !config.proxy.serves_slots_endpoint && config.statsd.is_some());
+    assert_eq!(config.cloudwatch_namespace.as_deref(), Some("Paddock"));
     let FleetConfig::Process { command, .. } = config.fleet else { panic!("no processes") };
     assert_eq!(command, ["llama-server", "--port", "{port}"]);
 

@@ -9,6 +9,9 @@ const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The greatest count of anything: more is a mistake.
 const COUNT_MAX: u32 = 1_000_000;
 
+/// The longest namespace that CloudWatch takes, in characters.
+const NAMESPACE_CHARS_MAX: usize = 255;
+
 /// The most threads that serve clients.
 const THREADS_MAX: u32 = 1024;
 
@@ -61,6 +64,12 @@ pub enum ValueError {
     /// It would break the names of metrics.
     #[error("'{0}' is not a prefix for metrics; write a name without blanks, ':', '|', '@' and '#'")]
     NotAPrefix(String),
+    /// CloudWatch would refuse it.
+    #[error(
+        "'{0}' is not a CloudWatch namespace; write up to 255 letters, digits, blanks and characters of . - _ / # : that \
+         do not begin with ':' or AWS/, such as Paddock"
+    )]
+    NotANamespace(String),
 }
 
 /// A duration: `10s`, `500ms`, `1h30m`, or a number of seconds, which may have a fraction.
@@ -167,6 +176,22 @@ pub fn metrics_prefix(text: &str) -> Result<String, ValueError> {
     }
 }
 
+/// A CloudWatch namespace (Amazon CloudWatch API, PutMetricData).
+///
+/// # Errors
+/// If CloudWatch does not accept it, or keeps it for AWS's own services.
+pub fn cloudwatch_namespace(text: &str) -> Result<String, ValueError> {
+    let is_known = |c: char| c.is_ascii_alphanumeric() || ".-_/#: ".contains(c);
+    let is_own = text.starts_with(':') || text.starts_with("AWS/");
+    let is_valid =
+        text.len() <= NAMESPACE_CHARS_MAX && !text.trim().is_empty() && !is_own && text.chars().all(is_known);
+    if is_valid {
+        Ok(text.to_owned())
+    } else {
+        Err(ValueError::NotANamespace(text.escape_debug().to_string()))
+    }
+}
+
 fn number(text: &str, range: RangeInclusive<u32>) -> Result<u32, ValueError> {
     text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| ValueError::NotACount {
         text: text.to_owned(),
@@ -263,6 +288,18 @@ mod tests {
         assert_eq!(metrics_prefix("my.paddock-1").as_deref(), Ok("my.paddock-1"));
         for text in ["", "a b", "a:b", "a|b", "a\nb"] {
             assert!(metrics_prefix(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn namespaces_are_those_that_cloudwatch_takes() {
+        let longest = "x".repeat(255);
+        for text in ["Paddock", "My Team/llama.cpp_1-a#b:c", "aws/x", &longest] {
+            assert_eq!(cloudwatch_namespace(text).as_deref(), Ok(text));
+        }
+        let too_long = "x".repeat(256);
+        for text in ["", " ", ":x", "AWS/EC2", "AWS/", "a\nb", "a,b", "é", &too_long] {
+            assert!(cloudwatch_namespace(text).is_err(), "{text}");
         }
     }
 }

@@ -16,6 +16,7 @@ use super::Shared;
 use super::refusal::Refusal;
 use crate::core::snapshot::{AgentSnapshot, PoolSnapshot, Snapshot};
 use crate::core::{AgentId, AgentKey, Incarnation, InstanceId, Phase, PoolId};
+use crate::metrics::cloudwatch::PutsSnapshot;
 
 /// One agent. The fields down to `slots_processing` have the names and types of Paddler 1.x.
 #[derive(Debug, Serialize)]
@@ -83,6 +84,8 @@ struct Whole {
     shutting_down: bool,
     pools: Vec<PoolSnapshot>,
     agents: Vec<Agent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloudwatch: Option<PutsSnapshot>,
 }
 
 fn whole(shared: &Shared) -> Whole {
@@ -99,7 +102,16 @@ fn whole(shared: &Shared) -> Whole {
             Agent::new(agent, id, wall)
         })
         .collect();
-    Whole { version: env!("CARGO_PKG_VERSION"), requests_buffered, leases, shutting_down, pools, agents }
+    let cloudwatch = shared.config.cloudwatch.as_ref().map(|puts| puts.snapshot());
+    Whole {
+        version: env!("CARGO_PKG_VERSION"),
+        requests_buffered,
+        leases,
+        shutting_down,
+        pools,
+        agents,
+        cloudwatch,
+    }
 }
 
 /// `GET /api/v1/agents`, as of Paddler 1.x.

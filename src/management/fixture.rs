@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -83,6 +84,7 @@ impl Served {
             agent_addr_allow: Vec::new(),
             own: vec![address],
             pool: POOL,
+            cloudwatch: Some(Arc::default()),
         };
         let task = tokio::spawn(serve(listener, config, gate.clone(), clock, cancel.clone()));
         Self { address, gate, clock, cancel, task }

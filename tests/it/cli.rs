@@ -120,6 +120,15 @@ fn wrong_input_gets_one_line_with_flag_value_and_mend() {
         ),
         ("balancer --statsd-addr localhost", &["--statsd-addr: 'localhost' is not an address; write"]),
         ("balancer --statsd-prefix a:b", &["--statsd-prefix: 'a:b' is not a prefix", "write"]),
+        (
+            "balancer --cloudwatch-namespace=",
+            &["--cloudwatch-namespace: '' is not a CloudWatch namespace; write"],
+        ),
+        ("balancer --cloudwatch-namespace :x", &["--cloudwatch-namespace: ':x' is not", "write"]),
+        (
+            "balancer --cloudwatch-namespace AWS/EC2",
+            &["--cloudwatch-namespace: 'AWS/EC2' is not", "such as Paddock"],
+        ),
         ("balancer --config /no/such.toml", &["--config: '/no/such.toml' cannot be read", "give"]),
         (
             "balancer -- llama-server --port 8080",

@@ -40,10 +40,14 @@ async fn agents_have_paddlers_fields_and_more() {
 
     let state = served.json("/api/v1/state").await;
     let keys: Vec<_> = state.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["agents", "leases", "pools", "requests_buffered", "shutting_down", "version"]);
+    assert_eq!(
+        keys,
+        ["agents", "cloudwatch", "leases", "pools", "requests_buffered", "shutting_down", "version"]
+    );
     assert_eq!(state["agents"][0]["agent_id"], "the-agent");
     assert_eq!((&state["pools"][0]["slots_total"], &state["pools"][0]["instances"]), (&json!(2), &json!([])));
     assert_eq!(state["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(state["cloudwatch"], json!({ "puts": 0, "failures": 0, "last_error": null }));
 }
 
 #[tokio::test]
