@@ -10,7 +10,7 @@ help:
 	@echo "make test    every test: the core, the simulator, the gateway in front of a real llama.cpp"
 	@echo "make check   formatting, lints, licenses and advisories, documentation"
 	@echo "make bench   the figures of BENCHMARKS.md"
-	@echo "make venv    Python with llama.cpp's server, for the tests and the demo"
+	@echo "make venv    Python with llama.cpp's server and moto's AWS, for the tests and the demo"
 	@echo "make clean   removes what was built"
 
 demo:

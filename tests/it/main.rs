@@ -6,12 +6,14 @@
 mod support;
 
 mod cli;
+mod cloudwatch;
 mod crowd;
 mod documents;
 mod edges;
 mod endings;
 mod fleet;
 mod h2;
+mod moto;
 mod no_capacity;
 mod paddler_compat;
 mod proxy;

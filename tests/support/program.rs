@@ -31,9 +31,15 @@ pub struct Program {
 impl Program {
     /// Starts `command`, whose first part is the program.
     pub fn spawn(command: &[String]) -> Self {
+        Self::spawn_with(command, &[])
+    }
+
+    /// The same with variables beside those of this process.
+    pub fn spawn_with(command: &[String], environment: &[(String, String)]) -> Self {
         let name = command.join(" ");
         let mut child = Command::new(&command[0])
             .args(&command[1..])
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -129,14 +135,28 @@ pub struct Paddock {
 impl Paddock {
     /// `paddock balancer` on free ports, with these flags (and `--`, COMMAND) besides. Returns once it answers.
     pub async fn start(args: &[&str]) -> Self {
-        Self::start_on(free_addr(), free_addr(), args).await
+        Self::start_in(&[], args).await
+    }
+
+    /// The same with variables beside those of this process.
+    pub async fn start_in(environment: &[(String, String)], args: &[&str]) -> Self {
+        Self::launch(free_addr(), free_addr(), environment, args).await
     }
 
     /// The same on given addresses: a restart comes back where the last one was.
     pub async fn start_on(proxy: SocketAddr, management: SocketAddr, args: &[&str]) -> Self {
+        Self::launch(proxy, management, &[], args).await
+    }
+
+    async fn launch(
+        proxy: SocketAddr,
+        management: SocketAddr,
+        environment: &[(String, String)],
+        args: &[&str],
+    ) -> Self {
         let (proxy_addr, management_addr) = (proxy.to_string(), management.to_string());
         let listen = ["balancer", "--reverseproxy-addr", &proxy_addr, "--management-addr", &management_addr];
-        let mut program = Program::spawn(&command(&[&listen, args].concat()));
+        let mut program = Program::spawn_with(&command(&[&listen, args].concat()), environment);
         program.until_answers(management, "/health").await;
         Self { program, proxy, management }
     }

@@ -3,6 +3,7 @@
 pub mod fake_llama;
 pub mod gateway;
 pub mod http;
+pub mod moto;
 pub mod openai_clients;
 pub mod program;
 pub mod real_llama;
