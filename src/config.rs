@@ -13,7 +13,7 @@ use crate::core::{self, PoolConfig, PoolId};
 use crate::metrics::statsd::StatsdConfig;
 use crate::proxy::ProxyConfig;
 
-pub use address::{HostPort, listening, network, peer};
+pub use address::{AddressEntry, HostPort, listening, network, peer};
 pub use secret::{Secret, secret};
 pub use value::{
     ValueError, cloudwatch_namespace, count, count_above_zero, duration, interval, metrics_prefix, size,

@@ -8,11 +8,54 @@ use ipnet::IpNet;
 
 use super::value::ValueError;
 
-/// `host:port`, kept as it was written. The host is an IPv4 address, an IPv6 address in brackets, or a name.
+/// What stands before the name of an entry of the EC2 instance metadata, as Paddler writes it.
+const METADATA_PREFIX: &str = "aws:metadata:";
+
+/// `host:port`, kept as it was written. The host is an IPv4 address, an IPv6 address in brackets, a name, or
+/// `aws:metadata:` and the name of an [`AddressEntry`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPort(String);
 
+/// An address that the EC2 instance metadata tells (EC2 User Guide, "Instance metadata categories").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressEntry {
+    /// The private IPv4 address of the first network interface.
+    LocalIpv4,
+    /// The first IPv6 address of the first network interface.
+    Ipv6,
+}
+
+impl AddressEntry {
+    const ALL: [Self; 2] = [Self::LocalIpv4, Self::Ipv6];
+
+    /// Its name, as the metadata has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LocalIpv4 => "local-ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+    }
+}
+
 impl HostPort {
+    /// The entry of the instance metadata that stands for the host; none if the host is written out.
+    #[must_use]
+    pub fn entry(&self) -> Option<AddressEntry> {
+        let (name, _) = self.0.strip_prefix(METADATA_PREFIX)?.rsplit_once(':')?;
+        AddressEntry::ALL.into_iter().find(|entry| entry.name() == name)
+    }
+
+    /// The same port at this address.
+    #[must_use]
+    pub fn at(&self, host: IpAddr) -> Self {
+        let port = self.0.rsplit_once(':').map_or("", |(_, port)| port);
+        match host {
+            IpAddr::V4(host) => Self(format!("{host}:{port}")),
+            IpAddr::V6(host) => Self(format!("[{host}]:{port}")),
+        }
+    }
+
     /// The first of its addresses, IPv4 before IPv6: what people mean by `localhost`. Asks the system's resolver, which may
     /// take seconds.
     ///
@@ -41,7 +84,7 @@ impl fmt::Display for HostPort {
 /// # Errors
 /// If it is not of the form `host:port`.
 pub fn listening(text: &str) -> Result<HostPort, ValueError> {
-    parts(text).map(|_| HostPort(text.to_owned())).ok_or_else(|| ValueError::NotAnAddress(text.to_owned()))
+    port(text).map(|_| HostPort(text.to_owned()))
 }
 
 /// Where somebody listens.
@@ -49,10 +92,9 @@ pub fn listening(text: &str) -> Result<HostPort, ValueError> {
 /// # Errors
 /// If it is not of the form `host:port`, or the port is 0.
 pub fn peer(text: &str) -> Result<HostPort, ValueError> {
-    match parts(text) {
-        Some(0) => Err(ValueError::NoPort(text.to_owned())),
-        Some(_) => Ok(HostPort(text.to_owned())),
-        None => Err(ValueError::NotAnAddress(text.to_owned())),
+    match port(text)? {
+        0 => Err(ValueError::NoPort(text.to_owned())),
+        _ => Ok(HostPort(text.to_owned())),
     }
 }
 
@@ -66,14 +108,25 @@ pub fn network(text: &str) -> Result<IpNet, ValueError> {
 }
 
 /// The port, if the whole is an address.
-fn parts(text: &str) -> Option<u16> {
+fn port(text: &str) -> Result<u16, ValueError> {
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(address.port());
+        return Ok(address.port());
     }
-    let (host, port) = text.rsplit_once(':')?;
-    let is_name = host.split('.').all(is_label) && !host.split('.').next_back().is_some_and(is_numeric);
-    let port = port.parse().ok().filter(|_| is_numeric(port))?;
-    is_name.then_some(port)
+    let (rest, is_host, wrong): (_, fn(&str) -> bool, fn(String) -> ValueError) =
+        match text.strip_prefix(METADATA_PREFIX) {
+            Some(rest) => (rest, is_entry, ValueError::NotInMetadata),
+            None => (text, is_name, ValueError::NotAnAddress),
+        };
+    let parts = rest.rsplit_once(':').filter(|(host, port)| is_host(host) && is_numeric(port));
+    parts.and_then(|(_, port)| port.parse().ok()).ok_or_else(|| wrong(text.to_owned()))
+}
+
+fn is_entry(name: &str) -> bool {
+    AddressEntry::ALL.into_iter().any(|entry| entry.name() == name)
+}
+
+fn is_name(host: &str) -> bool {
+    host.split('.').all(is_label) && !host.split('.').next_back().is_some_and(is_numeric)
 }
 
 /// Whether this is one part of a host's name. Underscores are no part of host names (RFC 952), but of those that
@@ -127,6 +180,33 @@ mod tests {
             assert_eq!(peer(text), Err(ValueError::NotAnAddress(text.to_owned())), "{text}");
             assert_eq!(listening(text), Err(ValueError::NotAnAddress(text.to_owned())), "{text}");
         }
+    }
+
+    #[test]
+    fn the_metadata_may_stand_for_the_host() {
+        let entry = |text: &str| peer(text).unwrap().entry();
+        assert_eq!(entry("aws:metadata:local-ipv4:8080"), Some(AddressEntry::LocalIpv4));
+        assert_eq!(entry("aws:metadata:ipv6:8080"), Some(AddressEntry::Ipv6));
+        assert_eq!(entry("10.0.0.7:8080"), None);
+        assert_eq!(entry("[::1]:8080"), None);
+        let at = |text: &str, host: &str| peer(text).unwrap().at(host.parse().unwrap()).into_string();
+        assert_eq!(at("aws:metadata:local-ipv4:8080", "10.0.0.7"), "10.0.0.7:8080");
+        assert_eq!(at("aws:metadata:ipv6:8080", "fd00::7"), "[fd00::7]:8080");
+        assert!(listening("aws:metadata:local-ipv4:0").is_ok());
+        let text = "aws:metadata:local-ipv4:0".to_owned();
+        assert_eq!(peer(&text), Err(ValueError::NoPort(text)));
+        for text in [
+            "aws:metadata:local-ipv4",
+            "aws:metadata:",
+            "aws:metadata::80",
+            "aws:metadata:local-ipv5:80",
+            "aws:metadata:public-ipv4:80",
+            "aws:metadata:local-ipv4:x",
+            "aws:metadata:local-ipv4:80:80",
+        ] {
+            assert_eq!(peer(text), Err(ValueError::NotInMetadata(text.to_owned())), "{text}");
+        }
+        assert!(peer("aws:meta:local-ipv4:80").is_err());
     }
 
     #[test]

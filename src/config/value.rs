@@ -49,6 +49,12 @@ pub enum ValueError {
     /// It is not of the form `host:port`.
     #[error("'{0}' is not an address; write host:port, such as 127.0.0.1:8080, [::1]:8080 or localhost:8080")]
     NotAnAddress(String),
+    /// It begins as an entry of the instance metadata, and is none that is an address.
+    #[error(
+        "'{0}' is not an address in the EC2 metadata; write aws:metadata:local-ipv4:8080 or aws:metadata:ipv6:8080, \
+         with the port"
+    )]
+    NotInMetadata(String),
     /// Nobody can be reached at port 0.
     #[error("'{0}' has port 0, where nothing listens; write the real port")]
     NoPort(String),
