@@ -34,6 +34,21 @@ impl Clock {
         Mono(self.origin.elapsed())
     }
 
+    /// How long ago the machine's kernel started, times of sleep included; none where the system does not tell.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn kernel_age() -> Option<Duration> {
+        use rustix::time::{ClockId, clock_gettime};
+        clock_gettime(ClockId::Boottime).try_into().ok()
+    }
+
+    /// How long ago the machine's kernel started, times of sleep included; none where the system does not tell.
+    #[cfg(not(target_os = "linux"))]
+    #[must_use]
+    pub fn kernel_age() -> Option<Duration> {
+        None
+    }
+
     /// The instant at which `at` is reached, for a timer to sleep until.
     #[must_use]
     pub fn instant(&self, at: Mono) -> tokio::time::Instant {
