@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 
+mod imds;
 mod llamacpp;
 mod register;
 mod report;
 
+pub use imds::{Imds, ImdsError, LocateError, Presence};
 pub use llamacpp::{Probe, Server};
 pub use report::{Observation, WatchConfig, watch};
 
