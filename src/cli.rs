@@ -3,12 +3,14 @@
 //! 1. The arguments and the environment are parsed.
 //! 2. With `--config`, the keys of the file that neither of them set become arguments, and all is parsed again: so a file,
 //!    a flag and the environment can never mean different things.
-//! 3. What only several flags together can get wrong is checked, names are resolved, and the token's file is read.
+//! 3. What only several flags together can get wrong is checked, names are resolved (the balancer's in the EC2 metadata
+//!    too), and the token's file is read.
 
 mod agent;
 mod balancer;
 mod complaint;
 mod file;
+mod metadata;
 
 use std::ffi::OsString;
 
@@ -77,7 +79,8 @@ struct ExecChild {
     command: Vec<String>,
 }
 
-/// Reads the command line, its first word being the program's name.
+/// Reads the command line, its first word being the program's name. Blocks while names are resolved: not to be called
+/// within a runtime.
 ///
 /// # Errors
 /// If help was asked for, or something is wrong.

@@ -77,13 +77,16 @@ fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
         tracing::info!(
             "paddock {}: watching llama.cpp on {}, known to balancers as {}; reporting to {}",
             env!("CARGO_PKG_VERSION"),
-            agent.watch.server,
-            agent.watch.external,
-            agent.management.join(", "),
+            agent.server,
+            agent.external,
+            agent.management.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         );
         let cancel = CancellationToken::new();
         tokio::select! {
-            () = paddock::agent::run(agent, Clock::start(), cancel) => anyhow::bail!("the agent ended by itself"),
+            ended = paddock::agent::run(agent, Clock::start(), cancel) => {
+                ended?;
+                anyhow::bail!("the agent ended by itself")
+            }
             signal = signals.next() => tracing::info!(%signal, "ending"),
         }
         Ok(ExitCode::SUCCESS)

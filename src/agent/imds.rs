@@ -182,7 +182,7 @@ impl Imds {
 }
 
 /// What lies at the bottom of an error.
-fn bottom(error: &dyn Error) -> String {
+pub(super) fn bottom(error: &dyn Error) -> String {
     let mut bottom = error;
     while let Some(source) = bottom.source() {
         bottom = source;

@@ -24,6 +24,8 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub struct Probe {
     /// Where in its start.
     pub phase: Phase,
+    /// Whether anything answered, whatever it said.
+    pub has_answered: bool,
     /// Its slots; none unless [`Phase::Ready`].
     pub slots: Vec<SlotStatus>,
     /// Whether it accepted the key; none where it did not say.
@@ -45,7 +47,12 @@ impl Probe {
     }
 
     fn without_slots(phase: Phase, error: Option<String>) -> Self {
-        Self { phase, slots: Vec::new(), is_authorized: None, is_slots_endpoint_enabled: None, error }
+        let (is_authorized, is_slots_endpoint_enabled) = (None, None);
+        Self { phase, has_answered: true, slots: Vec::new(), is_authorized, is_slots_endpoint_enabled, error }
+    }
+
+    fn without_answer(phase: Phase, error: &AskError) -> Self {
+        Self { has_answered: false, ..Self::without_slots(phase, Some(error.to_string())) }
     }
 }
 
@@ -103,10 +110,11 @@ impl Server {
             Ok((StatusCode::OK, _)) => return self.probe_slots().await,
             Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => Probe::without_slots(Phase::Loading, None),
             Ok((status, _)) => Probe::without_slots(Phase::Failing, Some(self.unexpected("/health", status))),
-            Err(error @ AskError::Unreachable { .. }) => {
-                Probe::without_slots(Phase::Starting, Some(error.to_string()))
+            Err(error @ AskError::Unreachable { .. }) => Probe::without_answer(Phase::Starting, &error),
+            Err(error @ (AskError::Late { .. } | AskError::Broken { .. })) => {
+                Probe::without_answer(Phase::Failing, &error)
             }
-            Err(error @ (AskError::Late { .. } | AskError::Broken { .. } | AskError::TooLong { .. })) => {
+            Err(error @ AskError::TooLong { .. }) => {
                 Probe::without_slots(Phase::Failing, Some(error.to_string()))
             }
         };

@@ -56,11 +56,12 @@ pub(super) struct Balancer {
 }
 
 /// Sends the latest observation at once and each new one, reconnecting until cancelled. On a slow connection
-/// observations are skipped, never queued.
+/// observations are skipped, never queued. `registered` counts the balancers that accept them.
 pub(super) async fn register(
     balancer: Balancer,
     agent: String,
     observations: Observations,
+    registered: watch::Sender<u32>,
     clock: Clock,
     cancel: CancellationToken,
 ) {
@@ -72,7 +73,7 @@ pub(super) async fn register(
         }
     };
     let url = format!("http://{}/status_update/{agent}", balancer.management);
-    let mut link = Link { management: balancer.management, state: State::New };
+    let mut link = Link { management: balancer.management, state: State::New, registered };
     let mut backoff = BACKOFF_MIN;
     let registering = async {
         loop {
@@ -133,7 +134,7 @@ fn reports(
                 break latest;
             }
         };
-        let line = serde_json::to_vec(&latest.to_status(clock.mono())).map(|mut line| {
+        let line = serde_json::to_vec(&latest.to_status(clock.now())).map(|mut line| {
             line.push(b'\n');
             Bytes::from(line)
         });
@@ -177,6 +178,7 @@ enum State {
 struct Link {
     management: String,
     state: State,
+    registered: watch::Sender<u32>,
 }
 
 impl Link {
@@ -191,6 +193,12 @@ impl Link {
             (_, State::Refused(status, answer)) => {
                 warn!(%management, status = status.as_u16(), answer, "the balancer refuses this agent: {}", mend(*status));
             }
+        }
+        let is_registered = |state: &State| matches!(state, State::Registered);
+        match (is_registered(&self.state), is_registered(&state)) {
+            (false, true) => self.registered.send_modify(|count| *count += 1),
+            (true, false) => self.registered.send_modify(|count| *count -= 1),
+            (true, true) | (false, false) => {}
         }
         self.state = state;
     }
@@ -219,6 +227,7 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::timeout;
 
+    use super::super::Times;
     use super::*;
     use crate::core::Mono;
     use crate::protocol::StatusUpdate;
@@ -231,11 +240,12 @@ mod tests {
     fn observation(sequence: u64) -> Option<Arc<Observation>> {
         let json = format!(r#"{{"external_llamacpp_addr":"127.0.0.1:1","sequence":{sequence}}}"#);
         let status: StatusUpdate = serde_json::from_str(&json).unwrap();
-        Some(Arc::new(Observation { status, sampled: Mono::default() }))
+        Some(Arc::new(Observation { status, sampled: Mono::default(), times: Times::default() }))
     }
 
     struct Agent {
         latest: watch::Sender<Option<Arc<Observation>>>,
+        registered: watch::Receiver<u32>,
         cancel: CancellationToken,
         task: JoinHandle<()>,
     }
@@ -244,9 +254,10 @@ mod tests {
         let (latest, observations) = watch::channel(observation(1));
         let cancel = CancellationToken::new();
         let balancer = Balancer { management: management.to_string(), token: token.map(str::to_owned) };
-        let clock = Clock::start();
-        let task = tokio::spawn(register(balancer, "the-id".to_owned(), observations, clock, cancel.clone()));
-        Agent { latest, cancel, task }
+        let (counted, registered) = watch::channel(0);
+        let (id, clock) = ("the-id".to_owned(), Clock::start());
+        let task = tokio::spawn(register(balancer, id, observations, counted, clock, cancel.clone()));
+        Agent { latest, registered, cancel, task }
     }
 
     async fn listen() -> (TcpListener, SocketAddr) {
@@ -325,6 +336,26 @@ mod tests {
             drop(stream);
         }
         accept(&listener).await;
+        agent.cancel.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_balancer_counts_while_it_accepts() {
+        let (listener, address) = listen().await;
+        let mut agent = agent(address, None);
+        let mut stream = accept(&listener).await;
+        read_to(&mut stream, &line(1)).await;
+        soon(agent.registered.wait_for(|count| *count == 1)).await.unwrap();
+        drop(stream);
+        soon(agent.registered.wait_for(|count| *count == 0)).await.unwrap();
+        // Refused at once, it does not count.
+        agent.registered.mark_unchanged();
+        for _ in 0..3 {
+            let mut stream = accept(&listener).await;
+            read_to(&mut stream, &line(1)).await;
+            stream.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        }
+        assert!(!agent.registered.has_changed().unwrap());
         agent.cancel.cancel();
     }
 

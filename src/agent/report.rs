@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{self, Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::llamacpp::{Probe, Server};
+use super::machine::Machine;
 use crate::clock::Clock;
-use crate::core::Mono;
-use crate::protocol::{Phase, StatusUpdate};
+use crate::core::{Mono, Now};
+use crate::protocol::{BootAges, Phase, StatusUpdate};
 
 /// Between two probes of a server that is not ready yet: the first good answer is worth a waiting request's time,
 /// and `/health` costs next to nothing.
@@ -32,26 +33,74 @@ pub struct WatchConfig {
     pub interval: Duration,
     /// What people call the agent.
     pub name: Option<String>,
-    /// What the fleet calls the machine or process.
+    /// What the fleet calls the machine or process; none to take what the machine says.
     pub instance_id: Option<String>,
+    /// The machine that is spoken for; none for a process of the fleet, which shares its machine with others.
+    pub host: Option<Host>,
+}
+
+/// The machine that an agent speaks for.
+#[derive(Clone)]
+pub struct Host {
+    /// When the agent started.
+    pub started: Mono,
+    /// How old its kernel was when the agent's clock began.
+    pub kernel: Option<Duration>,
+    /// What it says about itself.
+    pub machine: Receiver<Machine>,
 }
 
 /// What a probe found, and when.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
-    /// The report, but for the age of its sample.
+    /// The report, but for what depends on the moment at which it is sent.
     pub status: StatusUpdate,
     /// When the probe began: the counts are at most this old.
     pub sampled: Mono,
+    /// What else is told as a span.
+    pub times: Times,
+}
+
+/// Moments that a report tells as spans, because the clocks of two machines may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// The machine was launched, since the Unix epoch: AWS's clock told it.
+    pub launched: Option<Duration>,
+    /// How old the kernel was when the clock began.
+    pub kernel: Option<Duration>,
+    /// The agent started.
+    pub agent: Option<Mono>,
+    /// llama.cpp answered for the first time.
+    pub answered: Option<Mono>,
+    /// llama.cpp was healthy for the first time.
+    pub loaded: Option<Mono>,
+    /// The machine ends, since the Unix epoch: AWS's clock told it.
+    pub end: Option<Duration>,
 }
 
 impl Observation {
     /// The report as it is to be sent now.
     #[must_use]
-    pub fn to_status(&self, now: Mono) -> StatusUpdate {
-        let age = now.since(self.sampled).as_millis();
-        StatusUpdate { sample_age_ms: Some(u64::try_from(age).unwrap_or(u64::MAX)), ..self.status.clone() }
+    pub fn to_status(&self, now: Now) -> StatusUpdate {
+        let times = &self.times;
+        let age = |then: Mono| milliseconds(now.mono.since(then));
+        StatusUpdate {
+            sample_age_ms: Some(age(self.sampled)),
+            drain_left_ms: times.end.map(|end| milliseconds(end.saturating_sub(now.wall))),
+            boot: Some(BootAges {
+                launched_ms: times.launched.map(|launched| milliseconds(now.wall.saturating_sub(launched))),
+                kernel_ms: times.kernel.map(|kernel| milliseconds(kernel + now.mono.0)),
+                agent_ms: times.agent.map(age),
+                answered_ms: times.answered.map(age),
+                loaded_ms: times.loaded.map(age),
+            }),
+            ..self.status.clone()
+        }
     }
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The least pause after an answer of a busy server. llama.cpp looks for a client that left only when nothing was
@@ -59,7 +108,8 @@ impl Observation {
 /// look comes at most two seconds after the leaving. Asked every second, an abandoned answer may run to its end.
 const BUSY_PAUSE_MIN: Duration = Duration::from_secs(2);
 
-/// Probes the server until cancelled. Publishes each change at once, and the same again at each interval.
+/// Probes the server until cancelled. Publishes each change at once, the machine's too, and the same again at each
+/// interval.
 ///
 /// A server that starts is asked every 100 ms, an idle one at each interval, a busy one every two seconds at most.
 pub async fn watch(
@@ -76,7 +126,9 @@ pub async fn watch(
         }
     };
     let interval = config.interval.max(START_INTERVAL);
-    let mut reporter = Reporter::new(config, interval);
+    let mut host = config.host.clone();
+    let mut reporter = Reporter::new(config, interval, clock.mono());
+    let (probed, mut samples) = watch::channel(None);
     let probing = async {
         loop {
             let began = clock.mono();
@@ -88,13 +140,44 @@ pub async fn watch(
                 Phase::Failing => interval.min(FAILING_INTERVAL_MAX),
                 Phase::Starting | Phase::Loading => START_INTERVAL,
             };
-            if let Some(observation) = reporter.observe(probe, began) {
-                latest.send_replace(Some(Arc::new(observation)));
-            }
+            probed.send_replace(Some(Sample { probe, began, ended: clock.mono() }));
             tokio::time::sleep(pause).await;
         }
     };
-    let _: Option<()> = cancel.run_until_cancelled(probing).await;
+    // Beside the probes: one that hangs must not hold up the news that the machine is about to end.
+    let reporting = async {
+        loop {
+            tokio::select! {
+                _ = samples.changed() => {}
+                () = changed(&mut host) => {}
+            }
+            let Some(sample) = samples.borrow_and_update().clone() else { continue };
+            let machine = host.as_mut().map(|host| host.machine.borrow_and_update().clone());
+            if let Some(observation) = reporter.observe(sample, machine.unwrap_or_default()) {
+                latest.send_replace(Some(Arc::new(observation)));
+            }
+        }
+    };
+    let both = async { tokio::join!(probing, reporting) };
+    let _: Option<((), ())> = cancel.run_until_cancelled(both).await;
+}
+
+/// Waits for news of the machine; for ever where nobody tells any.
+async fn changed(host: &mut Option<Host>) {
+    if let Some(host) = host
+        && host.machine.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// A look at the server.
+#[derive(Clone)]
+struct Sample {
+    probe: Probe,
+    began: Mono,
+    ended: Mono,
 }
 
 /// Decides what is worth a report, and writes it.
@@ -103,30 +186,46 @@ struct Reporter {
     interval: Duration,
     boot_nonce: String,
     sequence: u64,
-    last: Option<(Probe, Mono)>,
+    times: Times,
+    last: Option<(Probe, Machine, Mono)>,
 }
 
 impl Reporter {
-    fn new(config: WatchConfig, interval: Duration) -> Self {
+    fn new(config: WatchConfig, interval: Duration, now: Mono) -> Self {
         let boot_nonce = format!("{:016x}", fastrand::u64(..));
-        Self { config, interval, boot_nonce, sequence: 0, last: None }
+        let host = config.host.as_ref();
+        let times = Times {
+            kernel: host.and_then(|host| host.kernel),
+            agent: Some(host.map_or(now, |host| host.started)),
+            ..Times::default()
+        };
+        Self { config, interval, boot_nonce, sequence: 0, times, last: None }
     }
 
-    /// A report, if the probe says something new or the last report is an interval old.
-    fn observe(&mut self, probe: Probe, sampled: Mono) -> Option<Observation> {
-        if let Some((last, at)) = &self.last
-            && *last == probe
-            && sampled.since(*at) < self.interval
+    /// A report, if anything is new or the last report is an interval old.
+    fn observe(&mut self, sample: Sample, machine: Machine) -> Option<Observation> {
+        let Sample { probe, began, ended } = sample;
+        if let Some((last_probe, last_machine, at)) = &self.last
+            && (last_probe, last_machine) == (&probe, &machine)
+            && began.since(*at) < self.interval
         {
             return None;
         }
         self.sequence += 1;
-        let status = self.status(&probe);
-        self.last = Some((probe, sampled));
-        Some(Observation { status, sampled })
+        if probe.has_answered {
+            self.times.answered.get_or_insert(ended);
+        }
+        if probe.phase == Phase::Ready {
+            self.times.loaded.get_or_insert(ended);
+        }
+        self.times.launched = machine.facts.launched;
+        self.times.end = machine.drain().and_then(|ending| ending.at);
+        let status = self.status(&probe, &machine);
+        self.last = Some((probe, machine, began));
+        Some(Observation { status, sampled: began, times: self.times })
     }
 
-    fn status(&self, probe: &Probe) -> StatusUpdate {
+    fn status(&self, probe: &Probe, machine: &Machine) -> StatusUpdate {
         let busy = probe.slots.iter().filter(|slot| slot.is_processing).count();
         StatusUpdate {
             agent_name: self.config.name.clone(),
@@ -142,11 +241,11 @@ impl Reporter {
             sequence: Some(self.sequence),
             sample_age_ms: None,
             heartbeat_ms: u64::try_from(self.interval.max(BUSY_PAUSE_MIN).as_millis()).ok(),
-            instance_id: self.config.instance_id.clone(),
+            instance_id: self.config.instance_id.clone().or_else(|| machine.facts.instance_id.clone()),
             phase: Some(probe.phase),
-            availability_zone: None,
-            group: None,
-            drain_reason: None,
+            availability_zone: machine.facts.zone.clone(),
+            group: machine.facts.group.clone(),
+            drain_reason: machine.drain().map(|ending| ending.reason),
             drain_left_ms: None,
             boot: None,
         }
@@ -154,115 +253,4 @@ impl Reporter {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU16, Ordering};
-
-    use axum::Router;
-    use axum::http::StatusCode;
-    use axum::routing::get;
-    use tokio::net::TcpListener;
-    use tokio::sync::watch::{Receiver, channel};
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::protocol::SlotStatus;
-
-    fn config(server: &str, interval: Duration) -> WatchConfig {
-        WatchConfig {
-            server: server.to_owned(),
-            external: "10.0.0.7:9931".to_owned(),
-            api_key: None,
-            interval,
-            name: Some("left".to_owned()),
-            instance_id: Some("i-1".to_owned()),
-        }
-    }
-
-    fn probe(busy: bool) -> Probe {
-        Probe {
-            phase: Phase::Ready,
-            slots: vec![
-                SlotStatus { id: 0, is_processing: busy },
-                SlotStatus { id: 1, is_processing: false },
-            ],
-            is_authorized: Some(true),
-            is_slots_endpoint_enabled: Some(true),
-            error: None,
-        }
-    }
-
-    fn at(milliseconds: u64) -> Mono {
-        Mono(Duration::from_millis(milliseconds))
-    }
-
-    #[test]
-    fn a_change_is_reported_at_once_and_the_same_at_each_interval() {
-        let interval = Duration::from_secs(1);
-        let mut reporter = Reporter::new(config("a:1", interval), interval);
-        let first = reporter.observe(probe(false), at(0)).unwrap();
-        assert_eq!(reporter.observe(probe(false), at(999)), None);
-        let changed = reporter.observe(probe(true), at(999)).unwrap();
-        assert_eq!(reporter.observe(probe(true), at(1998)), None);
-        let again = reporter.observe(probe(true), at(1999)).unwrap();
-
-        let sequences = [&first, &changed, &again].map(|observation| observation.status.sequence);
-        assert_eq!(sequences, [Some(1), Some(2), Some(3)]);
-        let counts = (changed.status.idle_slots_count, changed.status.processing_slots_count);
-        assert_eq!(counts, (1, 1));
-        assert_eq!(first.status.boot_nonce, again.status.boot_nonce);
-        let other = Reporter::new(config("a:1", interval), interval);
-        assert_ne!(first.status.boot_nonce, Some(other.boot_nonce));
-    }
-
-    #[test]
-    fn a_report_says_who_sends_it_and_how_old_its_sample_is() {
-        let interval = Duration::from_secs(1);
-        let observation =
-            Reporter::new(config("a:1", interval), interval).observe(probe(true), at(500)).unwrap();
-        let status = observation.to_status(at(620));
-        assert_eq!(status.sample_age_ms, Some(120));
-        assert_eq!(status.heartbeat_ms, Some(2000));
-        assert_eq!(status.external_llamacpp_addr, "10.0.0.7:9931");
-        assert_eq!(status.agent_name.as_deref(), Some("left"));
-        assert_eq!(status.instance_id.as_deref(), Some("i-1"));
-        assert_eq!(status.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
-        assert_eq!(StatusUpdate { sample_age_ms: None, ..status }, observation.status);
-    }
-
-    async fn seen(observations: &mut Receiver<Option<Arc<Observation>>>, phase: Phase) -> Arc<Observation> {
-        let matching = observations
-            .wait_for(|latest| latest.as_ref().is_some_and(|latest| latest.status.phase == Some(phase)));
-        timeout(Duration::from_secs(20), matching).await.unwrap().unwrap().clone().unwrap()
-    }
-
-    /// The interval is an hour here: only the quick pace of a start can see these changes.
-    #[tokio::test]
-    async fn a_start_is_followed_to_the_first_good_answer() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let (latest, mut observations) = channel(None);
-        let cancel = CancellationToken::new();
-        let config = config(&address.to_string(), Duration::from_secs(3600));
-        let watching = tokio::spawn(watch(config, Clock::start(), latest, cancel.clone()));
-        assert!(seen(&mut observations, Phase::Starting).await.status.error.is_some());
-
-        let health = Arc::new(AtomicU16::new(503));
-        let answered = health.clone();
-        let router = Router::new()
-            .route(
-                "/health",
-                get(async move || StatusCode::from_u16(answered.load(Ordering::SeqCst)).unwrap()),
-            )
-            .route("/slots", get(async || r#"[{"id":0,"is_processing":false}]"#));
-        let listener = TcpListener::bind(address).await.unwrap();
-        let serving = tokio::spawn(async { axum::serve(listener, router).await });
-        seen(&mut observations, Phase::Loading).await;
-        health.store(200, Ordering::SeqCst);
-        assert_eq!(seen(&mut observations, Phase::Ready).await.status.idle_slots_count, 1);
-
-        cancel.cancel();
-        timeout(Duration::from_secs(20), watching).await.unwrap().unwrap();
-        serving.abort();
-    }
-}
+mod tests;

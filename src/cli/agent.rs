@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::complaint::{CheckError, token};
-use crate::agent;
+use super::metadata;
+use crate::agent::{self, Imds, Presence};
 use crate::config::{AgentConfig, HostPort, LogFormat, Secret, interval, peer, secret};
 
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct Flags {
-    /// Where this agent reaches llama.cpp
+    /// Where this agent reaches llama.cpp; as in each address, aws:metadata:local-ipv4 or aws:metadata:ipv6 may stand
+    /// for the host
     #[arg(long, env = "PADDOCK_LOCAL_LLAMACPP_ADDR", value_name = "ADDR", value_parser = peer)]
     local_llamacpp_addr: HostPort,
     /// Where balancers reach llama.cpp [default: the local one]
@@ -43,9 +45,13 @@ pub(super) struct Flags {
     /// What people call this agent
     #[arg(long, env = "PADDOCK_NAME", value_name = "NAME")]
     name: Option<String>,
-    /// What the fleet calls this machine
+    /// What the fleet calls this machine [default: what its EC2 metadata says]
     #[arg(long, env = "PADDOCK_INSTANCE_ID", value_name = "ID")]
     instance_id: Option<String>,
+    /// End this EC2 instance, and shrink its Auto Scaling group with it, after so long without any balancer and without
+    /// work [default: never]
+    #[arg(long, env = "PADDOCK_ORPHAN_TIMEOUT", value_name = "TIME", value_parser = interval)]
+    orphan_timeout: Option<Duration>,
     /// How the log is written
     #[arg(long, env = "PADDOCK_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -55,19 +61,29 @@ impl Flags {
     /// Checks what only several flags together can get wrong.
     pub(super) fn into_config(self) -> Result<AgentConfig, CheckError> {
         let management_token = token(self.management_token, self.management_token_file)?;
-        let server = self.local_llamacpp_addr.into_string();
-        let watch = agent::WatchConfig {
-            external: self.external_llamacpp_addr.map_or_else(|| server.clone(), HostPort::into_string),
+        let server = self.local_llamacpp_addr;
+        let external = self.external_llamacpp_addr.unwrap_or_else(|| server.clone());
+        let presence = Presence::detect();
+        let mut is_asked = presence == Presence::Likely;
+        let addresses = [("--local-llamacpp-addr", &server), ("--external-llamacpp-addr", &external)];
+        let management = self.management_addr.iter().map(|address| ("--management-addr", address));
+        for (flag, address) in addresses.into_iter().chain(management) {
+            is_asked |= metadata::needs(flag, address, presence)?;
+        }
+        if self.orphan_timeout.is_some() && self.instance_id.is_none() && !is_asked {
+            return Err(CheckError::OrphanWithoutInstance);
+        }
+        let agent = agent::AgentConfig {
             server,
+            external,
             api_key: self.llamacpp_api_key.map(Secret::into_exposed),
             interval: self.monitoring_interval,
             name: self.name,
             instance_id: self.instance_id,
-        };
-        let agent = agent::AgentConfig {
-            watch,
-            management: self.management_addr.into_iter().map(HostPort::into_string).collect(),
+            management: self.management_addr,
             management_token: management_token.map(Secret::into_exposed),
+            imds: is_asked.then(Imds::from_environment),
+            orphan_timeout: self.orphan_timeout,
         };
         Ok(AgentConfig { agent, log_format: self.log_format })
     }

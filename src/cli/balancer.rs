@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 
 use super::complaint::{CheckError, resolved, token};
+use super::metadata;
 use crate::config::{
     BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, cloudwatch_namespace, count,
     count_above_zero, duration, interval, listening, metrics_prefix, network, peer, secret, size, switch,
@@ -161,6 +162,8 @@ impl Flags {
         if proxy_addr == management_addr && proxy_addr.port() != 0 {
             return Err(CheckError::SameAddress(proxy_addr));
         }
+        let statsd_addr =
+            self.statsd_addr.map(|address| metadata::located("--statsd-addr", &address)).transpose()?;
         let management_token = token(self.management_token, self.management_token_file)?;
         check_access(management_addr, management_token.is_some(), self.management_no_auth)?;
         let cores = || available_parallelism().map_or(1, usize::from);
@@ -204,7 +207,7 @@ impl Flags {
                 llamacpp_api_key: api_key,
                 shutdown_grace: self.shutdown_grace,
             },
-            statsd: self.statsd_addr.map(|addr| StatsdConfig {
+            statsd: statsd_addr.map(|addr| StatsdConfig {
                 addr: addr.into_string(),
                 prefix: self.statsd_prefix,
                 interval: self.statsd_reporting_interval,

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Stop;
+use super::metadata::located;
+use crate::agent::LocateError;
 use crate::config::{HostPort, Secret, ValueError, secret};
 
 /// The longest token file that is read: a token is a line, and `/dev/zero` has no end.
@@ -99,9 +101,39 @@ pub enum CheckError {
         /// What the system says.
         error: io::Error,
     },
+    /// The metadata must not be asked.
+    #[error(
+        "{flag}: '{address}' needs the EC2 metadata, which AWS_EC2_METADATA_DISABLED forbids; unset it, or write the \
+         address"
+    )]
+    MetadataForbidden {
+        /// Which flag.
+        flag: &'static str,
+        /// As it was written.
+        address: HostPort,
+    },
+    /// The metadata does not tell.
+    #[error("{flag}: {error}")]
+    Unlocated {
+        /// Which flag.
+        flag: &'static str,
+        /// Why.
+        error: LocateError,
+    },
+    /// The metadata cannot be asked.
+    #[error("cannot ask the EC2 metadata: {0}; look at the limits of open files and memory")]
+    Runtime(io::Error),
+    /// Nothing could be ended.
+    #[error(
+        "--orphan-timeout: this is no EC2 instance, whose metadata would tell its id; give --instance-id, or leave it \
+         out"
+    )]
+    OrphanWithoutInstance,
 }
 
+/// The socket's address, after the metadata and the system's resolver were asked.
 pub(super) fn resolved(flag: &'static str, address: &HostPort) -> Result<SocketAddr, CheckError> {
+    let address = &located(flag, address)?;
     address.resolve().map_err(|error| CheckError::Unresolved { flag, address: address.clone(), error })
 }
 

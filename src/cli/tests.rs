@@ -71,7 +71,7 @@ fn the_definition_is_sound_and_every_flag_has_its_environment_form() {
             flags += 1;
         }
     }
-    assert_eq!(flags, 28 + 10);
+    assert_eq!(flags, 28 + 11);
 }
 
 #[test]
@@ -130,14 +130,18 @@ fn every_flag_of_the_agent_arrives() {
     let config = agent(
         "paddock agent --local-llamacpp-addr 127.0.0.1:9 --external-llamacpp-addr my-host:10 --llamacpp-api-key key \
          --management-addr a:1 --management-addr b:2 --management-token sesame --monitoring-interval 500ms --name left \
-         --instance-id i-1 --log-format json",
+         --instance-id i-1 --orphan-timeout 15m --log-format json",
     );
-    let AgentConfig { agent: crate::agent::AgentConfig { watch, management, management_token }, log_format } =
-        config;
-    assert_eq!((watch.server.as_str(), watch.external.as_str()), ("127.0.0.1:9", "my-host:10"));
-    assert_eq!((watch.api_key.as_deref(), watch.interval), (Some("key"), Duration::from_millis(500)));
-    assert_eq!((watch.name.as_deref(), watch.instance_id.as_deref()), (Some("left"), Some("i-1")));
-    assert_eq!((management, management_token.as_deref()), (words("a:1 b:2"), Some("sesame")));
+    let AgentConfig { agent, log_format } = config;
+    assert_eq!(
+        (agent.server.to_string(), agent.external.to_string()),
+        ("127.0.0.1:9".into(), "my-host:10".into())
+    );
+    assert_eq!((agent.api_key.as_deref(), agent.interval), (Some("key"), Duration::from_millis(500)));
+    assert_eq!((agent.name.as_deref(), agent.instance_id.as_deref()), (Some("left"), Some("i-1")));
+    let management: Vec<_> = agent.management.iter().map(ToString::to_string).collect();
+    assert_eq!((management, agent.management_token.as_deref()), (words("a:1 b:2"), Some("sesame")));
+    assert_eq!(agent.orphan_timeout, Some(Duration::from_secs(15 * 60)));
     assert_eq!(log_format, LogFormat::Json);
 }
 
@@ -157,11 +161,12 @@ fn command_lines_of_paddler_work() {
             "paddler agent --external-llamacpp-addr 10.0.0.7:8088 --local-llamacpp-addr localhost:8088 {key} k \
              --management-addr 10.0.0.1:8095 --monitoring-interval 10 --name left"
         ));
-        assert_eq!(config.agent.watch.api_key.as_deref(), Some("k"));
-        assert_eq!(config.agent.watch.interval, Duration::from_secs(10));
+        assert_eq!(config.agent.api_key.as_deref(), Some("k"));
+        assert_eq!(config.agent.interval, Duration::from_secs(10));
     }
     let config = agent("paddler agent --local-llamacpp-addr localhost:8088 --management-addr 10.0.0.1:8095");
-    assert_eq!(config.agent.watch.external, "localhost:8088");
+    assert_eq!(config.agent.external.to_string(), "localhost:8088");
+    assert_eq!(config.agent.orphan_timeout, None);
 }
 
 #[test]

@@ -112,13 +112,14 @@ fn port(text: &str) -> Result<u16, ValueError> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address.port());
     }
-    let (rest, is_host, wrong): (_, fn(&str) -> bool, fn(String) -> ValueError) =
-        match text.strip_prefix(METADATA_PREFIX) {
-            Some(rest) => (rest, is_entry, ValueError::NotInMetadata),
-            None => (text, is_name, ValueError::NotAnAddress),
-        };
-    let parts = rest.rsplit_once(':').filter(|(host, port)| is_host(host) && is_numeric(port));
-    parts.and_then(|(_, port)| port.parse().ok()).ok_or_else(|| wrong(text.to_owned()))
+    let entry = text.strip_prefix(METADATA_PREFIX);
+    let is_host: fn(&str) -> bool = if entry.is_some() { is_entry } else { is_name };
+    let parts = entry.unwrap_or(text).rsplit_once(':');
+    let parts = parts.filter(|(host, port)| is_host(host) && is_numeric(port));
+    parts.and_then(|(_, port)| port.parse().ok()).ok_or_else(|| match entry {
+        Some(_) => ValueError::NotInMetadata(text.to_owned()),
+        None => ValueError::NotAnAddress(text.to_owned()),
+    })
 }
 
 fn is_entry(name: &str) -> bool {

@@ -90,13 +90,14 @@ impl Agent {
             interval: self.config.interval,
             name: self.config.name.clone(),
             instance_id: Some(self.instance.0.to_string()),
+            host: None,
         };
         let watching = agent::watch(config, self.clock, latest, CancellationToken::new());
         let forwarding = async {
             while seen.changed().await.is_ok() {
                 let observation = seen.borrow_and_update().clone();
                 if let Some(observation) = observation {
-                    let status = observation.to_status(self.clock.mono());
+                    let status = observation.to_status(self.clock.now());
                     let report =
                         FleetNews::Reported { instance: self.instance.clone(), boot: self.boot, status };
                     // Without a reader the balancer is ending.

@@ -1,5 +1,6 @@
 //! How connections begin and end.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,8 +16,9 @@ use super::super::fixture::{POOL, Served, Stream, soon, until};
 use super::super::ingest::SILENCE_MAX;
 use super::super::{END_GRACE, HEAD_TIMEOUT, notice_vanished};
 use super::{paddler, status};
-use crate::agent::{self, AgentConfig, WatchConfig};
+use crate::agent::{self, AgentConfig};
 use crate::clock::Clock;
+use crate::config;
 use crate::core::TenantId;
 use crate::gate::Ask;
 
@@ -30,18 +32,18 @@ async fn our_own_agent_registers_and_its_slot_can_be_used() {
     let llamacpp = tokio::spawn(async { axum::serve(listener, router).await });
 
     let served = Served::start(Some("sesame")).await;
-    let watch = WatchConfig {
-        server: server.to_string(),
-        external: server.to_string(),
+    let address = |address: SocketAddr| config::peer(&address.to_string()).unwrap();
+    let config = AgentConfig {
+        server: address(server),
+        external: address(server),
         api_key: None,
         interval: Duration::from_secs(1),
         name: Some("left".to_owned()),
         instance_id: None,
-    };
-    let config = AgentConfig {
-        watch,
-        management: vec![served.address.to_string()],
+        management: vec![address(served.address)],
         management_token: Some("sesame".to_owned()),
+        imds: None,
+        orphan_timeout: None,
     };
     let cancel = CancellationToken::new();
     let agent = tokio::spawn(agent::run(config, Clock::start(), cancel.clone()));
@@ -51,7 +53,7 @@ async fn our_own_agent_registers_and_its_slot_can_be_used() {
     permit.finish();
 
     cancel.cancel();
-    soon(agent).await.unwrap();
+    soon(agent).await.unwrap().unwrap();
     until(|| served.agents() == (0, 0)).await;
     llamacpp.abort();
 }
