@@ -11,10 +11,11 @@ use crate::fleet::stand_in::{mark, running, sleeper, until};
 
 fn paddock() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_paddock"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PADDOCK_")) {
+    let is_ours = |name: &str| name.starts_with("PADDOCK_") || name.starts_with("AWS_");
+    for (name, _) in std::env::vars().filter(|(name, _)| is_ours(name)) {
         command.env_remove(name);
     }
-    command.env_remove("RUST_LOG");
+    command.env_remove("RUST_LOG").env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }
 
@@ -146,6 +147,27 @@ fn wrong_input_gets_one_line_with_flag_value_and_mend() {
             &format!("{agent} --external-llamacpp-addr ::1"),
             &["--external-llamacpp-addr: '::1' is not an address; write"],
         ),
+        (
+            &format!("{agent} --external-llamacpp-addr aws:metadata:local-ipv5:80"),
+            &[
+                "--external-llamacpp-addr: 'aws:metadata:local-ipv5:80' is not an address in the EC2 metadata; write \
+                 aws:metadata:local-ipv4:8080",
+            ],
+        ),
+        (
+            &format!("{agent} --external-llamacpp-addr aws:metadata:local-ipv4:80"),
+            &["--external-llamacpp-addr: 'aws:metadata:local-ipv4:80' needs the EC2 metadata, which \
+                 AWS_EC2_METADATA_DISABLED forbids; unset it"],
+        ),
+        (
+            "balancer --statsd-addr aws:metadata:ipv6:8125",
+            &["--statsd-addr: 'aws:metadata:ipv6:8125' needs the EC2 metadata", "; unset it"],
+        ),
+        (
+            &format!("{agent} --orphan-timeout 15m"),
+            &["--orphan-timeout: this is no EC2 instance", "; give --instance-id"],
+        ),
+        (&format!("{agent} --orphan-timeout 0"), &["--orphan-timeout: '0' is too short; write"]),
         (
             &format!("{agent} --management-token-file /no/such"),
             &["--management-token-file: '/no/such' cannot be read"],

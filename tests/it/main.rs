@@ -13,6 +13,7 @@ mod edges;
 mod endings;
 mod fleet;
 mod h2;
+mod instance;
 mod moto;
 mod no_capacity;
 mod paddler_compat;

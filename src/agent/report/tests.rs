@@ -176,7 +176,7 @@ async fn a_probe_that_hangs_does_not_hold_up_a_notice() {
     let (latest, mut observations) = channel(None);
     let cancel = CancellationToken::new();
     let watching = tokio::spawn(watch(config, Clock::start(), latest, cancel.clone()));
-    seen(&mut observations, Phase::Failing).await;
+    let first = seen(&mut observations, Phase::Failing).await;
     // The next probe hangs as the first did.
     let (_first, _) = timeout(Duration::from_secs(20), listener.accept()).await.unwrap().unwrap();
     let (_second, _) = timeout(Duration::from_secs(20), listener.accept()).await.unwrap().unwrap();
@@ -187,6 +187,7 @@ async fn a_probe_that_hangs_does_not_hold_up_a_notice() {
     timeout(Duration::from_secs(20), observations.changed()).await.unwrap().unwrap();
     let latest = observations.borrow().clone().unwrap();
     assert_eq!(latest.status.drain_reason, Some(DrainReason::RebalanceRecommendation));
+    assert_eq!(latest.sampled, first.sampled, "it waited for the next probe");
     cancel.cancel();
     timeout(Duration::from_secs(20), watching).await.unwrap().unwrap();
 }
