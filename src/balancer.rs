@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{BalancerConfig, FleetConfig, POOL, Secret};
 use crate::core::Event;
-use crate::fleet::{Fleet, ProcessConfig, ProcessFleet, TERMINATE_GRACE};
+use crate::fleet::{AsgError, AsgFleet, Fleet, ProcessConfig, ProcessFleet, TERMINATE_GRACE};
 use crate::gate::Gate;
 use crate::management::{self, ManagementConfig, Token};
 use crate::metrics::cloudwatch::{self, Puts};
@@ -65,6 +65,9 @@ pub enum BalancerError {
     /// StatsD cannot be sent to.
     #[error(transparent)]
     Statsd(#[from] StatsdError),
+    /// The Auto Scaling groups are not what they should be.
+    #[error(transparent)]
+    Asg(#[from] AsgError),
     /// The threads that serve clients did not start.
     #[error("cannot start the threads that serve clients: {0}; look at the limits of threads and memory")]
     Threads(std::io::Error),
@@ -94,7 +97,7 @@ pub async fn run(
     let token = tasks.token();
     let timer = gate.clone();
     tasks.essential("timer", until(token.clone(), async move { timer.run_timer().await }));
-    let fleet = Arc::new(start_fleet(config.fleet, clock, &gate, &mut tasks));
+    let fleet = Arc::new(start_fleet(config.fleet, clock, &gate, &mut tasks).await?);
     tasks.essential("scaler", scaler::run(gate.clone(), fleet.clone(), clock, token.clone()));
     let puts = config.cloudwatch_namespace.is_some().then(Arc::<Puts>::default);
     let management = ManagementConfig {
@@ -102,6 +105,7 @@ pub async fn run(
         agent_addr_allow: config.agent_addr_allow,
         own: vec![proxy_addr, management_addr],
         pool: POOL,
+        groups: fleet.group_names(),
         cloudwatch: puts.clone(),
     };
     tasks.essential(
@@ -173,9 +177,21 @@ async fn drain(
     tracing::info!("drained");
 }
 
-fn start_fleet(config: FleetConfig, clock: Clock, gate: &Gate, tasks: &mut Supervisor) -> Fleet {
-    match config {
+async fn start_fleet(
+    config: FleetConfig,
+    clock: Clock,
+    gate: &Gate,
+    tasks: &mut Supervisor,
+) -> Result<Fleet, AsgError> {
+    Ok(match config {
         FleetConfig::None => Fleet::None,
+        FleetConfig::Asg(config) => {
+            let (sender, news) = mpsc::unbounded_channel();
+            let fleet = AsgFleet::start(config, clock, sender).await?;
+            let forwarding = scaler::forward_news(news, POOL, gate.clone());
+            tasks.essential("news", until(tasks.token(), forwarding));
+            Fleet::Asg(fleet)
+        }
         FleetConfig::Process { command, api_key } => {
             let (sender, news) = mpsc::unbounded_channel();
             let config = ProcessConfig {
@@ -191,7 +207,7 @@ fn start_fleet(config: FleetConfig, clock: Clock, gate: &Gate, tasks: &mut Super
             tasks.essential("news", until(tasks.token(), forwarding));
             Fleet::Process(fleet)
         }
-    }
+    })
 }
 
 /// Metrics are no reason to end: if they fail, they begin again.

@@ -10,14 +10,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::core::{self, PoolConfig, PoolId};
+use crate::fleet::AsgConfig;
 use crate::metrics::statsd::StatsdConfig;
 use crate::proxy::ProxyConfig;
 
 pub use address::{AddressEntry, HostPort, listening, network, peer};
 pub use secret::{Secret, secret};
 pub use value::{
-    ValueError, cloudwatch_namespace, count, count_above_zero, duration, interval, metrics_prefix, size,
-    switch, threads,
+    ValueError, asg_name, cloudwatch_namespace, count, count_above_zero, duration, interval, metrics_prefix,
+    size, switch, threads,
 };
 
 /// The one pool that there is.
@@ -67,6 +68,8 @@ pub enum FleetConfig {
         /// The key that it wants.
         api_key: Option<Secret>,
     },
+    /// EC2 Auto Scaling groups.
+    Asg(AsgConfig),
 }
 
 /// What `paddock agent` runs on.

@@ -115,6 +115,13 @@ impl Fleet {
         }
     }
 
+    /// What people call its groups, in their order, where they have names.
+    #[must_use]
+    pub fn group_names(&self) -> Vec<Arc<str>> {
+        let names = (0..).map_while(|at| self.group_name(GroupId(at)));
+        names.map(Into::into).collect()
+    }
+
     /// What people call a group, where it has a name.
     #[must_use]
     pub fn group_name(&self, group: GroupId) -> Option<&str> {

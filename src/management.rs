@@ -76,6 +76,8 @@ pub struct ManagementConfig {
     pub own: Vec<SocketAddr>,
     /// The pool that agents serve.
     pub pool: PoolId,
+    /// What people call the groups of its fleet, in their order.
+    pub groups: Vec<Arc<str>>,
     /// How publishing to CloudWatch goes, if it is on.
     pub cloudwatch: Option<Arc<Puts>>,
 }

@@ -13,6 +13,13 @@ pub(super) fn of(config: &BalancerConfig, proxy: SocketAddr, management: SocketA
     };
     let fleet = match &config.fleet {
         FleetConfig::None => "by agents that register".to_owned(),
+        FleetConfig::Asg(asg) => format!(
+            "{} to {} of the Auto Scaling groups {}, ended after {} without work",
+            config.pool.instances_min,
+            config.pool.instances_max,
+            asg.groups.join(", "),
+            time(config.pool.idle_timeout),
+        ),
         // Not the whole command: its arguments may hold keys.
         FleetConfig::Process { command, .. } => format!(
             "{} to {} of {}, ended after {} without work",

@@ -11,12 +11,12 @@ use ipnet::IpNet;
 use super::complaint::{CheckError, resolved, token};
 use super::metadata;
 use crate::config::{
-    BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, cloudwatch_namespace, count,
+    BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, asg_name, cloudwatch_namespace, count,
     count_above_zero, duration, interval, listening, metrics_prefix, network, peer, secret, size, switch,
     threads,
 };
-use crate::core::{Config, PoolConfig};
-use crate::fleet::has_port;
+use crate::core::{Config, Looks, PoolConfig};
+use crate::fleet::{AsgConfig, AsgWake, has_port};
 use crate::metrics::statsd::StatsdConfig;
 use crate::proxy::ProxyConfig;
 
@@ -24,8 +24,13 @@ use crate::proxy::ProxyConfig;
 /// answer away, and those that it keeps idle meanwhile are few.
 const BYPASS_MAX: Duration = Duration::from_secs(10);
 
-/// Processes of this machine cost nothing by the minute: they may end as young as they like.
-const LIFE_MIN: Duration = Duration::ZERO;
+/// EC2 bills for 60 s at least (Amazon EC2 User Guide, "Billing"). Processes of this machine cost nothing by the minute: they
+/// may end as young as they like.
+const ASG_LIFE_MIN: Duration = Duration::from_secs(60);
+
+/// All calls of an account and region share one throttle, so groups are looked at no more often than this: while something
+/// boots, drains or ends, and otherwise.
+const ASG_LOOKS: Looks = Looks { hurry: Duration::from_secs(5), rest: Duration::from_secs(60) };
 
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
@@ -55,9 +60,15 @@ pub(super) struct Flags {
     /// A TOML file of flags: `idle-timeout = "5m"`; the command line and the environment win over it
     #[arg(long, env = "PADDOCK_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Where servers come from [default: process if there is a COMMAND, else none]
+    /// Where servers come from [default: asg if there is an --asg-name, process if there is a COMMAND, else none]
     #[arg(long, env = "PADDOCK_FLEET", value_enum)]
     fleet: Option<FleetName>,
+    /// An EC2 Auto Scaling group that servers come from; repeatable: tried in this order, spot first, then on demand
+    #[arg(long, env = "PADDOCK_ASG_NAME", value_name = "NAME", value_delimiter = ',', value_parser = asg_name)]
+    asg_name: Vec<String>,
+    /// How a group is woken [default: set-desired-capacity]
+    #[arg(long, env = "PADDOCK_ASG_WAKE", value_enum)]
+    asg_wake: Option<AsgWake>,
     /// Never more servers
     #[arg(long, env = "PADDOCK_MAX_INSTANCES", value_name = "COUNT", default_value = "1")]
     #[arg(value_parser = count_above_zero)]
@@ -74,6 +85,9 @@ pub(super) struct Flags {
     /// A server that does not serve so long after its launch has failed
     #[arg(long, env = "PADDOCK_BOOT_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = interval)]
     boot_timeout: Duration,
+    /// No idle server ends before it is this old [default: 60s for an Auto Scaling group, which is billed at least, else 0s]
+    #[arg(long, env = "PADDOCK_MIN_INSTANCE_LIFE", value_name = "TIME", value_parser = duration)]
+    min_instance_life: Option<Duration>,
     /// Requests that may wait; 0 lets none wait
     #[arg(long, env = "PADDOCK_MAX_BUFFERED_REQUESTS", value_name = "COUNT", default_value = "1000")]
     #[arg(value_parser = count)]
@@ -137,6 +151,8 @@ enum FleetName {
     None,
     /// Servers are processes on this machine
     Process,
+    /// Servers are instances of EC2 Auto Scaling groups
+    Asg,
 }
 
 impl Flags {
@@ -145,7 +161,7 @@ impl Flags {
         let fleet = self.fleet()?;
         let has_fleet = match fleet {
             FleetName::None => false,
-            FleetName::Process => true,
+            FleetName::Process | FleetName::Asg => true,
         };
         if self.min_instances > self.max_instances {
             return Err(CheckError::MinAboveMax { min: self.min_instances, max: self.max_instances });
@@ -166,6 +182,12 @@ impl Flags {
             self.statsd_addr.map(|address| metadata::located("--statsd-addr", &address)).transpose()?;
         let management_token = token(self.management_token, self.management_token_file)?;
         check_access(management_addr, management_token.is_some(), self.management_no_auth)?;
+        let (default_life, looks) = match fleet {
+            FleetName::None | FleetName::Process => (Duration::ZERO, None),
+            FleetName::Asg => (ASG_LIFE_MIN, Some(ASG_LOOKS)),
+        };
+        let life_min = self.min_instance_life.unwrap_or(default_life);
+        let groups = u32::try_from(self.asg_name.len()).unwrap_or(u32::MAX).max(1);
         let cores = || available_parallelism().map_or(1, usize::from);
         let api_key = self.llamacpp_api_key.clone().map(Secret::into_exposed);
         Ok(BalancerConfig {
@@ -179,6 +201,11 @@ impl Flags {
                 FleetName::Process => {
                     FleetConfig::Process { command: self.command, api_key: self.llamacpp_api_key }
                 }
+                FleetName::Asg => FleetConfig::Asg(AsgConfig {
+                    groups: self.asg_name,
+                    wake: self.asg_wake.unwrap_or_default(),
+                    instances_max: self.max_instances,
+                }),
             },
             core: Config {
                 queue_max: self.max_buffered_requests as usize,
@@ -193,9 +220,9 @@ impl Flags {
                 slots_hint: self.slots_per_instance.unwrap_or(1),
                 idle_timeout: self.idle_timeout,
                 boot_timeout: self.boot_timeout,
-                life_min: LIFE_MIN,
-                groups: 1,
-                looks: None,
+                life_min,
+                groups,
+                looks,
             },
             proxy: ProxyConfig {
                 worker_threads: self.worker_threads.map_or_else(cores, |threads| threads as usize),
@@ -218,13 +245,35 @@ impl Flags {
         })
     }
 
+    /// Which fleet the flags mean; those that another one needs would do nothing.
     fn fleet(&self) -> Result<FleetName, CheckError> {
-        match (self.fleet, &self.command[..]) {
-            (None | Some(FleetName::None), []) => Ok(FleetName::None),
-            (Some(FleetName::None), _) => Err(CheckError::CommandWithoutFleet),
-            (Some(FleetName::Process), []) => Err(CheckError::NoCommand),
-            (None | Some(FleetName::Process), command) if has_port(command) => Ok(FleetName::Process),
-            (None | Some(FleetName::Process), _) => Err(CheckError::NoPort),
+        let default = match (&self.asg_name[..], &self.command[..]) {
+            ([], []) => FleetName::None,
+            ([], _) => FleetName::Process,
+            (_, _) => FleetName::Asg,
+        };
+        let fleet = self.fleet.unwrap_or(default);
+        match (fleet, &self.command[..]) {
+            (FleetName::None, [_, ..]) => return Err(CheckError::CommandWithoutFleet),
+            (FleetName::Process, []) => return Err(CheckError::NoCommand),
+            (FleetName::Process, command) if !has_port(command) => return Err(CheckError::NoPort),
+            (FleetName::Asg, [_, ..]) => return Err(CheckError::CommandBesideAsg),
+            (FleetName::None | FleetName::Process | FleetName::Asg, _) => {}
+        }
+        match (fleet, &self.asg_name[..]) {
+            (FleetName::Asg, []) => return Err(CheckError::NoAsg),
+            (FleetName::None | FleetName::Process, [name, ..]) => {
+                return Err(CheckError::AsgWithoutFleet(name.clone()));
+            }
+            (FleetName::None | FleetName::Process | FleetName::Asg, _) => {}
+        }
+        if fleet != FleetName::Asg && self.asg_wake.is_some() {
+            return Err(CheckError::WakeWithoutAsg);
+        }
+        let twice = (1..self.asg_name.len()).find(|&at| self.asg_name[..at].contains(&self.asg_name[at]));
+        match twice {
+            Some(at) => Err(CheckError::AsgTwice(self.asg_name[at].clone())),
+            None => Ok(fleet),
         }
     }
 }

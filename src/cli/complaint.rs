@@ -30,6 +30,21 @@ pub enum CheckError {
     /// The command would not be used.
     #[error("--fleet: 'none' starts no servers, but a command is given; leave one of them out")]
     CommandWithoutFleet,
+    /// There is no group to wake.
+    #[error("--fleet: 'asg' needs the name of an Auto Scaling group; write --asg-name NAME")]
+    NoAsg,
+    /// Two fleets at once.
+    #[error("--asg-name: a command is given too; leave one of them out, for servers come from one fleet")]
+    CommandBesideAsg,
+    /// The group would not be used.
+    #[error("--asg-name: '{0}' would not be used by this --fleet; write --fleet asg, or leave the name out")]
+    AsgWithoutFleet(String),
+    /// It would do nothing.
+    #[error("--asg-wake: there is no Auto Scaling group; write --asg-name NAME, or leave it out")]
+    WakeWithoutAsg,
+    /// Which place does it have in the order?
+    #[error("--asg-name: '{0}' is given twice; leave one out")]
+    AsgTwice(String),
     /// The limits contradict each other.
     #[error(
         "--min-instances: '{min}' is more than --max-instances '{max}'; raise the one or lower the other"
@@ -53,7 +68,7 @@ pub enum CheckError {
     },
     /// Nothing could hold it.
     #[error(
-        "--min-instances: '{0}' needs something that starts servers; give a command after --, or leave it out"
+        "--min-instances: '{0}' needs something that starts servers; give a command after -- or an --asg-name, or leave it out"
     )]
     MinWithoutFleet(u32),
     /// Two listeners for one port.

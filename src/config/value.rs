@@ -76,6 +76,9 @@ pub enum ValueError {
          do not begin with ':' or AWS/, such as Paddock"
     )]
     NotANamespace(String),
+    /// No group can have this name.
+    #[error("'{0}' is no name of an Auto Scaling group; write its name, not its ARN")]
+    NotAGroup(String),
 }
 
 /// A duration: `10s`, `500ms`, `1h30m`, or a number of seconds, which may have a fraction.
@@ -198,6 +201,19 @@ pub fn cloudwatch_namespace(text: &str) -> Result<String, ValueError> {
     }
 }
 
+/// The name of an Auto Scaling group (EC2 Auto Scaling API, CreateAutoScalingGroup: 1 to 255 characters, without colons).
+///
+/// # Errors
+/// If no group can have it.
+pub fn asg_name(text: &str) -> Result<String, ValueError> {
+    let is_valid = !text.trim().is_empty() && text.chars().count() <= 255;
+    if is_valid && !text.contains(|c: char| c == ':' || c.is_control()) {
+        Ok(text.to_owned())
+    } else {
+        Err(ValueError::NotAGroup(text.escape_debug().to_string()))
+    }
+}
+
 fn number(text: &str, range: RangeInclusive<u32>) -> Result<u32, ValueError> {
     text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| ValueError::NotACount {
         text: text.to_owned(),
@@ -286,6 +302,16 @@ mod tests {
         assert_eq!(["false", "0", "no", "off"].map(switch), [const { Ok(false) }; 4]);
         for text in ["", "perhaps", "2", "y"] {
             assert_eq!(switch(text), Err(ValueError::NotASwitch(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn groups_have_names_and_no_arns() {
+        assert_eq!(asg_name("llama spot/1").as_deref(), Ok("llama spot/1"));
+        let too_long = "x".repeat(256);
+        let arn = "arn:aws:autoscaling:eu-central-1:1:autoScalingGroup:x:autoScalingGroupName/llama";
+        for text in ["", " ", "a\nb", arn, &too_long] {
+            assert_eq!(asg_name(text), Err(ValueError::NotAGroup(text.escape_debug().to_string())));
         }
     }
 

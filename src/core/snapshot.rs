@@ -63,6 +63,8 @@ pub struct PoolSnapshot {
 pub struct GroupSnapshot {
     /// Which.
     pub group: GroupId,
+    /// What people call it. The core does not know: whoever shows it does.
+    pub name: Option<Arc<str>>,
     /// How many instances it tries to have, where it keeps such a wish and was seen.
     pub desired: Option<u32>,
     /// How much of that was given up.
@@ -201,6 +203,7 @@ impl Core {
         let left_alone = group.blocked_until(self.now).map(|until| until.since(self.now));
         GroupSnapshot {
             group: id,
+            name: None,
             desired: group.desired,
             abandoned: group.abandoned,
             min: group.min,

@@ -90,8 +90,11 @@ struct Whole {
 
 fn whole(shared: &Shared) -> Whole {
     let (snapshot, ids) = shared.gate.snapshot();
-    let Snapshot { requests_buffered, leases, shutting_down, pools, agents } = snapshot;
+    let Snapshot { requests_buffered, leases, shutting_down, mut pools, agents } = snapshot;
     let wall = shared.clock.now().wall;
+    for group in pools.iter_mut().flat_map(|pool| &mut pool.groups) {
+        group.name = shared.config.groups.get(group.group.0 as usize).cloned();
+    }
     // An earlier life has the same id as its successor.
     let ids: BTreeMap<AgentId, Arc<str>> =
         ids.into_iter().map(|(AgentKey { agent, .. }, id)| (agent, id)).collect();

@@ -84,6 +84,7 @@ impl Served {
             agent_addr_allow: Vec::new(),
             own: vec![address],
             pool: POOL,
+            groups: Vec::new(),
             cloudwatch: Some(Arc::default()),
         };
         let task = tokio::spawn(serve(listener, config, gate.clone(), clock, cancel.clone()));

@@ -63,7 +63,8 @@ impl Moto {
         let command = [python(), script("moto_server.py"), "--port".into(), addr.port().to_string().into()];
         let command = command.map(|part| part.into_os_string().into_string().unwrap());
         let environment = environment(addr);
-        let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let environment: Vec<(&str, &str)> =
+            environment.iter().map(|(name, value)| (&**name, &**value)).collect();
         let mut program = Program::spawn_in(&command, &environment);
         program.until_answers(addr, "/moto-api/data.json").await;
         Self { program, addr }

@@ -1,19 +1,24 @@
 //! The start of a fleet of Auto Scaling groups: what is wrong with them, or what will surprise, is said before anybody waits.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_sdk_autoscaling::types::AutoScalingGroup;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::timeout;
 
 use super::claim::Claim;
 use super::look::GroupState;
 use super::{AsgConfig, AsgError, AsgFleet, AsgWake};
-use crate::aws::{self, CallError};
+use crate::aws;
 use crate::clock::Clock;
 use crate::core::GroupId;
 use crate::fleet::FleetNews;
+
+/// For the first look at the groups. Clients wait for as long: their connections are queued by the kernel.
+const CHECK_MAX: Duration = Duration::from_secs(10);
 
 impl AsgFleet {
     /// Finds the groups, says what there is to say about them, and sends the first observation.
@@ -43,28 +48,31 @@ impl AsgFleet {
             news,
             claim: Claim::new(),
         };
-        let ids: Vec<GroupId> = (0..fleet.groups.len()).map(|at| GroupId(at as u32)).collect();
-        match fleet.describe(&ids).await {
-            Ok(groups) => {
-                for (&id, group) in &groups {
-                    fleet.check(id, group, config.instances_max).await;
-                }
-            }
-            Err(AsgError::Call { what, error: CallError::NoRegion }) => {
-                return Err(AsgError::Call {
-                    what: format!("--asg-name {what}"),
-                    error: CallError::NoRegion,
-                });
-            }
-            Err(error @ AsgError::NotFound { .. }) => return Err(error),
-            Err(AsgError::Call { what, error }) if error.needs_mending() => {
-                return Err(AsgError::Call { what: format!("--asg-name {what}"), error });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the Auto Scaling groups cannot be looked at yet; trying on")
-            }
+        match timeout(CHECK_MAX, fleet.check_all(config.instances_max)).await {
+            Ok(checked) => checked?,
+            Err(_) => tracing::warn!("AWS is slow: the Auto Scaling groups are looked at later"),
         }
         Ok(fleet)
+    }
+
+    async fn check_all(&self, instances_max: u32) -> Result<(), AsgError> {
+        let ids: Vec<GroupId> = (0..self.groups.len()).map(|at| GroupId(at as u32)).collect();
+        match self.describe(&ids).await {
+            Ok(groups) => {
+                for (&id, group) in &groups {
+                    self.check(id, group, instances_max).await;
+                }
+                Ok(())
+            }
+            Err(error @ AsgError::NotFound { .. }) => Err(error),
+            Err(AsgError::Call { what, error }) if error.needs_mending() => {
+                Err(AsgError::Call { what: format!("--asg-name {what}"), error })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the Auto Scaling groups cannot be looked at yet; trying on");
+                Ok(())
+            }
+        }
     }
 
     /// Says what will surprise.
