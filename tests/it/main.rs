@@ -20,6 +20,7 @@ mod paddler_compat;
 mod proxy;
 mod real_llama;
 mod scaler;
+mod support_aws;
 mod support_fake;
 mod support_real;
 mod tidy;

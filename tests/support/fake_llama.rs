@@ -85,6 +85,11 @@ pub struct FakeLlama {
 impl FakeLlama {
     /// Listens on a free port of loopback.
     pub async fn start(config: FakeConfig) -> Self {
+        Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0)), config).await
+    }
+
+    /// The same on a given address.
+    pub async fn start_on(addr: SocketAddr, config: FakeConfig) -> Self {
         let shared = Arc::new(Shared {
             ledger: Arc::new(Ledger::new(config.slots)),
             config,
@@ -95,7 +100,7 @@ impl FakeLlama {
             idle_closings: watch::Sender::new(0),
             raw: Mutex::default(),
         });
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listener = TcpListener::bind(addr).await.unwrap();
         let mut fake = Self { addr: listener.local_addr().unwrap(), shared, running: None };
         fake.run(listener);
         fake
@@ -149,6 +154,13 @@ impl FakeLlama {
         self.shared.idle_closings.send_modify(|count| *count += 1);
     }
 
+    /// Begins to end as [`FakeLlama::stop`] does, without waiting for it.
+    pub fn kill(&self) {
+        if let Some((stop, _)) = &self.running {
+            stop.cancel();
+        }
+    }
+
     /// Ends as a killed process does: no listener, every connection cut. Returns when it is so.
     pub async fn stop(&mut self) {
         if let Some((stop, accepting)) = self.running.take() {
@@ -173,9 +185,7 @@ impl FakeLlama {
 
 impl Drop for FakeLlama {
     fn drop(&mut self) {
-        if let Some((stop, _)) = &self.running {
-            stop.cancel();
-        }
+        self.kill();
     }
 }
 

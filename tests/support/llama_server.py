@@ -1,6 +1,6 @@
 """Runs llama.cpp's own server, from the wheel `xllamacpp`: nothing is compiled, one thread computes.
 
-usage: llama_server.py --model M.gguf --port P [--slots N] [--ctx N] [--batch N] [--api-key K] [--no-slots] [--load-delay S]
+usage: llama_server.py --model M.gguf --port P [--host H] [--slots N] [--ctx N] [--batch N] [--api-key K] [--no-slots] [--load-delay S]
 
 With --load-delay it answers 503 "Loading model" for S seconds first, as llama.cpp does while it reads a big model.
 """
@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 
-HOST = "127.0.0.1"
 LOADING = json.dumps({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}).encode()
 
 
@@ -62,7 +61,7 @@ def start(options):
     params = xllamacpp.CommonParams()
     params.model.path = options.model
     params.model_alias = {"tiny-random"}
-    params.hostnames = [HOST]
+    params.hostnames = [options.host]
     params.port = options.port
     params.reuse_port = options.load_delay > 0
     params.n_parallel = options.slots
@@ -83,6 +82,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--model", required=True, help="a GGUF file")
     arguments.add_argument("--port", required=True, type=int)
+    arguments.add_argument("--host", default="127.0.0.1")
     arguments.add_argument("--slots", type=int, default=4)
     arguments.add_argument("--ctx", type=int, default=8192, help="tokens for each slot")
     arguments.add_argument("--batch", type=int, default=2048, help="tokens of a prompt between two looks around")
@@ -97,12 +97,12 @@ def main():
     loading = None
     try:
         if options.load_delay > 0:
-            loading = LoadingServer((HOST, options.port), Loading)
+            loading = LoadingServer((options.host, options.port), Loading)
             threading.Thread(target=loading.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
             time.sleep(options.load_delay)
         server = start(options)
     except (OSError, RuntimeError, ImportError) as error:
-        sys.exit(f"llama_server.py: cannot serve on {HOST}:{options.port}: {error}")
+        sys.exit(f"llama_server.py: cannot serve on {options.host}:{options.port}: {error}")
     if loading:
         loading.retire()
     print(f"llama_server.py: ready on {server.listening_address}", flush=True)

@@ -97,11 +97,19 @@ impl RealLlama {
 
     /// The same on a given address.
     pub async fn start_on(addr: SocketAddr, options: RealOptions) -> Self {
-        let mut program = Program::spawn(&options.command(&addr.port().to_string()));
-        if options.load_delay.is_zero() {
-            program.until_answers(addr, "/health").await;
+        let is_awaited = options.load_delay.is_zero();
+        let mut real = Self::spawn_on(addr, options);
+        if is_awaited {
+            real.program.until_answers(addr, "/health").await;
         }
-        Self { program, addr, api_key: options.api_key }
+        real
+    }
+
+    /// Starts it on a given address without waiting for it.
+    pub fn spawn_on(addr: SocketAddr, options: RealOptions) -> Self {
+        let mut command = options.command(&addr.port().to_string());
+        command.extend(["--host".to_owned(), addr.ip().to_string()]);
+        Self { program: Program::spawn(&command), addr, api_key: options.api_key }
     }
 
     pub fn addr(&self) -> SocketAddr {

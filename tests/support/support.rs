@@ -1,5 +1,6 @@
 //! What the tests and the benches share: servers to stand behind the gateway, the gateway's own program, clients.
 
+pub mod fake_aws;
 pub mod fake_llama;
 pub mod gateway;
 pub mod http;

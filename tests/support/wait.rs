@@ -1,6 +1,6 @@
 //! Waiting for conditions instead of for time.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -28,8 +28,13 @@ pub async fn eventually<T>(what: &str, bound: Duration, mut ask: impl AsyncFnMut
 
 /// An address on loopback that nobody listens on. Random, because tests run beside each other.
 pub fn free_addr() -> SocketAddr {
+    free_addr_on([127, 0, 0, 1].into())
+}
+
+/// The same on another address of this machine.
+pub fn free_addr_on(ip: IpAddr) -> SocketAddr {
     loop {
-        let addr = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(PORTS)));
+        let addr = SocketAddr::from((ip, fastrand::u16(PORTS)));
         if TcpListener::bind(addr).is_ok() {
             return addr;
         }
