@@ -17,6 +17,8 @@ use crate::support::fake_aws::{FakeAws, GroupConfig, GroupHandle, LlamaConfig, M
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(10);
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(600);
 
 /// A group whose machines run nothing.
 fn bare() -> GroupConfig {

@@ -138,8 +138,11 @@ impl Shared {
                 }
             }
             Effect::Kill { id, by } => {
+                // None is there when the fake is being dropped.
                 let machine = self.machines.lock().unwrap().get(&id).cloned();
-                machine.expect("what is killed was booted").kill(self, by, config.times.kill_grace);
+                if let Some(machine) = machine {
+                    machine.kill(self, by, config.times.kill_grace);
+                }
             }
         }
     }
@@ -292,9 +295,19 @@ impl FakeAws {
         self.shared.ended.lock().unwrap().clone()
     }
 
-    /// Machines that ended while their llama.cpp was asked for something: by the gateway's doing there must be none.
+    /// Machines that ended while their llama.cpp was asked for something, by whomever.
     pub fn busy_killed(&self) -> Vec<Ended> {
         self.ended().into_iter().filter(|ended| ended.busy > 0).collect()
+    }
+
+    /// What no caller may ever do: busy machines that a call ended, and desired capacities lowered by number below what was there.
+    pub fn harm(&self) -> Vec<String> {
+        let busy = self.busy_killed().into_iter().filter(|ended| ended.by.is_by_call());
+        let busy = busy.map(|ended| format!("{} was ended while busy: {ended:?}", ended.id));
+        let world = self.shared.world.lock().unwrap();
+        let lowered = world.groups.values().flat_map(|group| group.lowerings.iter());
+        let lowered = lowered.filter(|lowering| !lowering.is_withdrawal());
+        busy.chain(lowered.map(|lowering| format!("lowered by number: {lowering:?}"))).collect()
     }
 }
 

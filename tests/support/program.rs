@@ -140,9 +140,19 @@ impl Paddock {
 
     /// The same on given addresses: a restart comes back where the last one was.
     pub async fn start_on(proxy: SocketAddr, management: SocketAddr, args: &[&str]) -> Self {
+        Self::start_with(&[], proxy, management, args).await
+    }
+
+    /// The same with variables beside those of this process.
+    pub async fn start_with(
+        environment: &[(String, String)],
+        proxy: SocketAddr,
+        management: SocketAddr,
+        args: &[&str],
+    ) -> Self {
         let (proxy_addr, management_addr) = (proxy.to_string(), management.to_string());
         let listen = ["balancer", "--reverseproxy-addr", &proxy_addr, "--management-addr", &management_addr];
-        let mut program = Program::spawn(&command(&[&listen, args].concat()));
+        let mut program = Program::spawn_with(&command(&[&listen, args].concat()), environment);
         program.until_answers(management, "/health").await;
         Self { program, proxy, management }
     }

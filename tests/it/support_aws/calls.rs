@@ -29,10 +29,8 @@ async fn faults_come_as_aws_tells_them_and_are_used_up() {
         let (told, message) = try_set_desired(&client, 1).await.unwrap_err();
         assert_eq!(told, code);
         if code == "AccessDenied" {
-            assert!(
-                message.contains("is not authorized to perform: autoscaling:SetDesiredCapacity"),
-                "{message}"
-            );
+            let denied = "is not authorized to perform: autoscaling:SetDesiredCapacity on resource: arn:aws:";
+            assert!(message.contains(denied) && message.contains("Name/gpu because"), "{message}");
         }
     }
     assert_eq!(group.desired(), 0);

@@ -5,16 +5,13 @@ use std::time::Duration;
 use aws_sdk_autoscaling::Client;
 
 use super::{
-    SOON, activities, bare, described, refusal, set_desired, start, states, try_terminate, until_states,
-    validation,
+    NEVER, SOON, activities, bare, described, refusal, set_desired, start, states, try_terminate,
+    until_states, validation,
 };
 use crate::support::fake_aws::{
     EndedBy, FakeAws, GroupConfig, GroupHandle, Hook, HookResult, Lifecycle, Times, Transition,
 };
 use crate::support::wait::eventually;
-
-/// Longer than any test.
-const NEVER: Duration = Duration::from_secs(600);
 
 /// A group with instances in service, and their ids.
 async fn serving(config: GroupConfig) -> (FakeAws, GroupHandle, Client, Vec<String>) {
@@ -44,12 +41,14 @@ fn protection_off(config: GroupConfig) -> GroupConfig {
 #[tokio::test]
 async fn a_terminate_call_ends_that_instance_and_lowers_what_is_desired() {
     let (fake, group, client, ids) = serving(GroupConfig { desired: 2, ..bare() }).await;
+    group.change(|config| config.times.terminating = NEVER);
     let activity = try_terminate(&client, &ids[1], true).await.unwrap();
     assert!(activity.description().unwrap().contains(&ids[1]), "{activity:?}");
     assert_eq!(states(&client).await, ["InService", "Terminating"], "protection does not matter");
     assert_eq!(group.desired(), 1);
     let twice = try_terminate(&client, &ids[1], true).await.unwrap_err();
     assert_eq!((twice.0.as_str(), group.desired()), ("ScalingActivityInProgress", 1));
+    group.change(|config| config.times.terminating = Duration::ZERO);
     until_desired_and_states(&group, &client, 1, &["InService"]).await;
     until_ended(&fake, &[(&ids[1], EndedBy::TerminateCall)]).await;
     assert!(group.lowerings().is_empty(), "that was not by number");
@@ -79,6 +78,7 @@ async fn lowering_by_number_ends_unprotected_instances_only() {
     until_ended(&fake, &[(&ids[0], EndedBy::DesiredLowered)]).await;
     let lowering = group.lowerings()[0];
     assert_eq!((lowering.from, lowering.to, lowering.counted), (2, 1, 2));
+    assert!(fake.harm()[0].contains("lowered by number"), "{:?}", fake.harm());
 
     let (fake, group, client, _ids) = serving(GroupConfig { desired: 2, ..bare() }).await;
     set_desired(&client, 1).await;
@@ -121,15 +121,17 @@ async fn a_terminating_hook_holds_an_instance_until_it_is_completed() {
     try_terminate(&client, &ids[0], true).await.unwrap();
     assert_eq!((group.desired(), states(&client).await), (0, vec!["Terminating:Wait".to_owned()]));
     assert!(fake.ended().is_empty(), "it is held");
+    group.change(|config| config.times.terminating = NEVER);
     complete().await.unwrap();
-    until_states(&client, &["Terminating:Proceed"]).await;
+    assert_eq!(states(&client).await, ["Terminating:Proceed"]);
+    group.change(|config| config.times.terminating = Duration::ZERO);
     until_ended(&fake, &[(&ids[0], EndedBy::TerminateCall)]).await;
     until_states(&client, &[]).await;
 }
 
 #[tokio::test]
 async fn heartbeats_keep_an_instance_and_without_them_it_goes() {
-    let hooks = vec![Hook::terminating("drain", Duration::from_millis(150))];
+    let hooks = vec![Hook::terminating("drain", Duration::from_millis(400))];
     let (fake, _group, client, ids) = serving(GroupConfig { desired: 1, hooks, ..bare() }).await;
     try_terminate(&client, &ids[0], true).await.unwrap();
     let beat = || {
@@ -137,7 +139,7 @@ async fn heartbeats_keep_an_instance_and_without_them_it_goes() {
         call.lifecycle_hook_name("drain").instance_id(&ids[0]).send()
     };
     let start = fake.clock().mono();
-    while fake.clock().mono().since(start) < Duration::from_millis(300) {
+    while fake.clock().mono().since(start) < Duration::from_millis(700) {
         beat().await.unwrap();
         assert_eq!(states(&client).await, ["Terminating:Wait"]);
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -168,21 +170,28 @@ async fn a_launching_hook_holds_a_new_instance_and_may_abandon_it() {
 #[tokio::test]
 async fn what_disappears_is_noticed_and_replaced() {
     let (fake, group, client, ids) = serving(GroupConfig { desired: 1, ..bare() }).await;
+    group.change(|config| {
+        config.times = Times { health_check: NEVER, terminating: NEVER, pending: NEVER, ..config.times };
+    });
     group.kill_by_hand(&ids[0]);
     until_ended(&fake, &[(&ids[0], EndedBy::Hand)]).await;
     assert_eq!(states(&client).await, ["InService"], "the group does not know it yet");
+    group.change(|config| config.times.health_check = Duration::ZERO);
     until_states(&client, &["Terminating", "Pending"]).await;
     assert_eq!(described(&client).await.instances()[0].health_status(), Some("Unhealthy"));
+    group.change(|config| config.times = Times::default());
     until_desired_and_states(&group, &client, 1, &["InService"]).await;
     assert_eq!((group.launched(), fake.ended().len()), (2, 1));
 }
 
 #[tokio::test]
 async fn aws_itself_ends_an_instance_through_the_hook_and_replaces_it() {
-    let hooks = vec![Hook::terminating("drain", Duration::from_millis(50))];
+    let hooks = vec![Hook::terminating("drain", Duration::from_millis(400))];
     let (fake, group, client, ids) = serving(GroupConfig { desired: 1, hooks, ..bare() }).await;
+    group.change(|config| config.times.pending = NEVER);
     group.end_by_aws(&ids[0]);
     assert_eq!(states(&client).await, ["Terminating:Wait", "Pending"]);
+    group.change(|config| config.times.pending = Duration::ZERO);
     until_ended(&fake, &[(&ids[0], EndedBy::Aws)]).await;
     until_desired_and_states(&group, &client, 1, &["InService"]).await;
 }
@@ -191,8 +200,10 @@ async fn aws_itself_ends_an_instance_through_the_hook_and_replaces_it() {
 async fn with_capacity_rebalance_the_replacement_comes_first() {
     let config = GroupConfig { desired: 1, is_rebalancing: true, ..bare() };
     let (fake, group, client, ids) = serving(config).await;
+    group.change(|config| config.times.pending = NEVER);
     group.recommend_rebalance(&ids[0]);
     until_states(&client, &["InService", "Pending"]).await;
+    group.change(|config| config.times.pending = Duration::ZERO);
     until_ended(&fake, &[(&ids[0], EndedBy::Rebalanced)]).await;
     until_desired_and_states(&group, &client, 1, &["InService"]).await;
     assert_eq!(group.launched(), 2);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_config::imds::Client;
 use serde_json::{Value, json};
 
-use super::{SOON, set_desired, start, try_terminate, until_states};
+use super::{NEVER, SOON, set_desired, start, try_terminate, until_states};
 use crate::support::fake_aws::{
     AgentConfig, Ended, EndedBy, External, FakeAws, GroupConfig, GroupHandle, Hook, Lifecycle, LlamaConfig,
     MachineConfig, Times,
@@ -16,8 +16,6 @@ use crate::support::program::Paddock;
 use crate::support::real_llama::{RealOptions, chat_for};
 use crate::support::wait::eventually;
 
-/// Longer than any test.
-const NEVER: Duration = Duration::from_secs(600);
 const CHAT: &str = "/v1/chat/completions";
 
 /// A group whose machines report to `paddock`.
@@ -92,7 +90,7 @@ async fn an_instance_boots_an_agent_that_registers_and_its_end_ends_both() {
 #[tokio::test]
 async fn a_machine_may_boot_late_load_long_or_never_register() {
     let paddock = Paddock::start(&[]).await;
-    let times = Times { boot: Duration::from_millis(200), load: NEVER, ..Times::default() };
+    let times = Times { boot: Duration::from_millis(500), load: NEVER, ..Times::default() };
     let (_fake, group, client) = start(GroupConfig { times, ..reporting_to(&paddock) }).await;
     set_desired(&client, 1).await;
     until_states(&client, &["InService"]).await;
@@ -121,6 +119,7 @@ async fn what_was_busy_when_it_was_ended_is_kept() {
     let ended = until_ended(&fake, 1).await;
     assert_eq!((ended[0].id.as_str(), ended[0].busy), (id.as_str(), 1));
     assert_eq!(fake.busy_killed(), ended);
+    assert_eq!(fake.harm().len(), 1, "{:?}", fake.harm());
     assert!(!stream.body().await.1, "the stream was cut");
 }
 
@@ -133,12 +132,13 @@ async fn a_spot_instance_is_told_and_then_taken() {
     let target = "/latest/meta-data/autoscaling/target-lifecycle-state";
     assert_eq!(metadata.get(target).await.unwrap().as_ref(), "InService");
 
-    group.interrupt(&id, Duration::from_millis(200));
+    group.interrupt(&id, Duration::from_millis(500));
     let action = metadata.get("/latest/meta-data/spot/instance-action").await.unwrap();
     assert!(action.as_ref().contains("\"terminate\""), "{action:?}");
     assert!(fake.ended().is_empty(), "there is still time");
     let ended = until_ended(&fake, 1).await;
     assert_eq!((ended[0].by, ended[0].busy), (EndedBy::Spot, 1));
+    assert!(fake.harm().is_empty(), "that was no caller's doing");
     assert!(!stream.body().await.1, "the stream was cut");
     eventually("a replacement is in service", SOON, async || {
         let ids = group.ids(Lifecycle::InService);

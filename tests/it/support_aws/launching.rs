@@ -8,14 +8,11 @@ use aws_sdk_autoscaling::types::{RetryStrategy, ScalingActivityStatusCode};
 use aws_sdk_autoscaling::{Client, error::SdkError};
 
 use super::{
-    activities, bare, described, set_desired, start, states, try_set_desired, until_states, validation,
+    NEVER, SOON, activities, bare, described, set_desired, start, states, try_set_desired, until_states,
+    validation,
 };
 use crate::support::fake_aws::{Fate, GroupConfig, LaunchFailure, Lifecycle, Market, Times};
 use crate::support::wait::eventually;
-
-const SOON: Duration = super::SOON;
-/// Longer than any test.
-const NEVER: Duration = Duration::from_secs(600);
 
 #[tokio::test]
 async fn raising_the_desired_capacity_launches_and_protection_starts_in_service() {
@@ -100,7 +97,7 @@ async fn a_failed_launch_stays_wished_for_until_it_succeeds() {
 
 #[tokio::test]
 async fn each_failure_has_its_code_and_a_withdrawn_wish_is_not_tried_again() {
-    let (_fake, group, client) = start(GroupConfig { market: Market::Spot, ..bare() }).await;
+    let (fake, group, client) = start(GroupConfig { market: Market::Spot, ..bare() }).await;
     group.change(|config| config.times.failure = Duration::ZERO);
     let failures = [
         LaunchFailure::NoCapacity,
@@ -123,7 +120,8 @@ async fn each_failure_has_its_code_and_a_withdrawn_wish_is_not_tried_again() {
     }
     assert_eq!(activities(&client).await.len(), failures.len());
     assert_eq!(group.lowerings().len(), failures.len());
-    assert!(group.lowerings().iter().all(|lowering| lowering.counted == 0));
+    assert!(group.lowerings().iter().all(|lowering| lowering.is_withdrawal()));
+    assert!(fake.harm().is_empty());
 }
 
 #[tokio::test]
@@ -139,10 +137,12 @@ async fn another_zone_is_tried_when_one_fails() {
 
 #[tokio::test]
 async fn launches_may_fail_late_or_come_late() {
-    let (_fake, group, client) = start(bare()).await;
+    let slow = Times { pending: NEVER, ..Times::default() };
+    let (_fake, group, client) = start(GroupConfig { times: slow, ..bare() }).await;
     group.next_launches(None, Fate::FailsLater(LaunchFailure::NoCapacity), Some(1));
     set_desired(&client, 1).await;
     assert_eq!(states(&client).await, ["Pending"]);
+    group.change(|config| config.times.pending = Duration::ZERO);
     let cancelled = eventually("the launch is cancelled", SOON, async || {
         let all = activities(&client).await;
         all.into_iter().find(|one| one.status_code() == Some(&ScalingActivityStatusCode::Cancelled))
@@ -151,7 +151,7 @@ async fn launches_may_fail_late_or_come_late() {
     assert!(cancelled.status_message().unwrap().contains("InsufficientInstanceCapacity"));
     until_states(&client, &["InService"]).await;
 
-    let late = Duration::from_millis(150);
+    let late = Duration::from_millis(400);
     group.next_launches(None, Fate::Late(late), Some(1));
     set_desired(&client, 2).await;
     assert_eq!(states(&client).await.len(), 1, "the second is not to be seen yet");

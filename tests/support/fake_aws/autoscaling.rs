@@ -307,6 +307,20 @@ fn tag(world: &mut World, parameters: &Parameters) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// The group that an action is done to; none for those that only describe.
+/// ("Service Authorization Reference, Actions, resources, and condition keys for Amazon EC2 Auto Scaling")
+pub fn resource(world: &mut World, action: &str, parameters: &Parameters) -> Option<String> {
+    if action.starts_with("Describe") {
+        return None;
+    }
+    let named = parameters.get("AutoScalingGroupName").map(str::to_owned);
+    let name = named.or_else(|| {
+        let group = world.group_of(parameters.get("InstanceId")?).ok()?;
+        Some(group.config.name.clone())
+    });
+    name.map(|name| arn(&world.region, &name))
+}
+
 fn arn(region: &str, name: &str) -> String {
     let id = wording::uuid(&[name]);
     format!("arn:aws:autoscaling:{region}:{ACCOUNT}:autoScalingGroup:{id}:autoScalingGroupName/{name}")

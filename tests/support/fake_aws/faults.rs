@@ -10,7 +10,7 @@ use super::query::ApiError;
 pub enum Fault {
     /// `Throttling`, 400, "Rate exceeded". ("EC2 Auto Scaling API, Throttling for the EC2 Auto Scaling API")
     Throttled,
-    /// 403 with the action and the caller. (as in public reports)
+    /// 403 with the caller, the action, and for actions on one group its ARN. (as in public reports)
     AccessDenied,
     /// 403. ("EC2 Auto Scaling API, Common Errors")
     ExpiredToken,
@@ -29,16 +29,18 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What is answered instead of carrying the call out.
-    pub fn error(&self, service: &str, action: &str, caller: &str) -> Option<ApiError> {
+    /// What is answered instead of carrying the call out. `action` is as IAM names it; `resource` is what it is done to, if it
+    /// is one thing.
+    pub fn error(&self, action: &str, resource: Option<&str>, caller: &str) -> Option<ApiError> {
+        let on = resource.map(|arn| format!(" on resource: {arn}")).unwrap_or_default();
         Some(match self {
             Self::Throttled => ApiError::sender("Throttling", "Rate exceeded"),
             Self::AccessDenied => ApiError::new(
                 403,
                 "AccessDenied",
                 &format!(
-                    "User: {caller} is not authorized to perform: {service}:{action} because no identity-based policy \
-                     allows the {service}:{action} action"
+                    "User: {caller} is not authorized to perform: {action}{on} because no identity-based policy \
+                     allows the {action} action"
                 ),
             ),
             Self::ExpiredToken => {

@@ -44,6 +44,13 @@ pub struct Lowering {
     pub at: Mono,
 }
 
+impl Lowering {
+    /// Nothing that was there became too much: only a wish was taken back.
+    pub fn is_withdrawal(self) -> bool {
+        self.to >= self.counted
+    }
+}
+
 #[derive(Debug)]
 pub struct Group {
     pub config: GroupConfig,

@@ -32,6 +32,13 @@ pub enum EndedBy {
     Abandoned,
 }
 
+impl EndedBy {
+    /// Whether a caller of Auto Scaling brought it about.
+    pub fn is_by_call(self) -> bool {
+        matches!(self, Self::TerminateCall | Self::DesiredLowered | Self::Abandoned)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Instance {
     pub id: String,

@@ -108,7 +108,10 @@ async fn answer(
         shared.calls.end(call, Outcome::CallLost);
         return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the call is lost on purpose"));
     }
-    let refused = fault.as_ref().and_then(|fault| fault.error(service.prefix(), &action, CALLER));
+    let refused = fault.as_ref().and_then(|fault| {
+        let resource = shared.change(|world| autoscaling::resource(world, &action, &parameters));
+        fault.error(&format!("{}:{action}", service.prefix()), resource.as_deref(), CALLER)
+    });
     let allowed = match refused {
         Some(error) => Err(error),
         None => signed(header("authorization"), service, &shared.region),
