@@ -19,6 +19,11 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// From whatever ends it to its end.
 const END_MAX: Duration = Duration::from_secs(60);
 
+/// Where the EC2 instance metadata is.
+pub const IMDS_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+/// Forbids its use.
+const IMDS_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+
 /// A process with its output. It is killed when this is dropped; its output is shown if the test fails.
 #[derive(Debug)]
 pub struct Program {
@@ -31,15 +36,20 @@ pub struct Program {
 impl Program {
     /// Starts `command`, whose first part is the program.
     pub fn spawn(command: &[String]) -> Self {
-        Self::spawn_with(command, &[])
+        Self::spawn_in(command, &[])
     }
 
-    /// The same with variables beside those of this process.
-    pub fn spawn_with(command: &[String], environment: &[(String, String)]) -> Self {
+    /// The same with these variables. AWS is what they say, and nothing otherwise.
+    pub fn spawn_in(command: &[String], environment: &[(&str, &str)]) -> Self {
         let name = command.join(" ");
-        let mut child = Command::new(&command[0])
+        let mut process = Command::new(&command[0]);
+        without_aws(&mut process);
+        if environment.iter().any(|(name, _)| *name == IMDS_ENDPOINT) {
+            process.env_remove(IMDS_DISABLED);
+        }
+        let mut child = process
             .args(&command[1..])
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -138,13 +148,18 @@ impl Paddock {
         Self::start_on(free_addr(), free_addr(), args).await
     }
 
-    /// The same on given addresses: a restart comes back where the last one was.
-    pub async fn start_on(proxy: SocketAddr, management: SocketAddr, args: &[&str]) -> Self {
-        Self::start_with(&[], proxy, management, args).await
+    /// The same with these variables.
+    pub async fn start_in(environment: &[(String, String)], args: &[&str]) -> Self {
+        Self::start_on_in(environment, free_addr(), free_addr(), args).await
     }
 
-    /// The same with variables beside those of this process.
-    pub async fn start_with(
+    /// The same on given addresses: a restart comes back where the last one was.
+    pub async fn start_on(proxy: SocketAddr, management: SocketAddr, args: &[&str]) -> Self {
+        Self::start_on_in(&[], proxy, management, args).await
+    }
+
+    /// The same on given addresses and with these variables.
+    pub async fn start_on_in(
         environment: &[(String, String)],
         proxy: SocketAddr,
         management: SocketAddr,
@@ -152,7 +167,9 @@ impl Paddock {
     ) -> Self {
         let (proxy_addr, management_addr) = (proxy.to_string(), management.to_string());
         let listen = ["balancer", "--reverseproxy-addr", &proxy_addr, "--management-addr", &management_addr];
-        let mut program = Program::spawn_with(&command(&[&listen, args].concat()), environment);
+        let environment: Vec<(&str, &str)> =
+            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut program = Program::spawn_in(&command(&[&listen, args].concat()), &environment);
         program.until_answers(management, "/health").await;
         Self { program, proxy, management }
     }
@@ -164,10 +181,17 @@ impl Paddock {
         Program::spawn(&command(&[&watch, ["--management-addr", &management].as_slice(), args].concat()))
     }
 
+    /// Any `paddock`, with these variables.
+    pub fn spawn_in(args: &[&str], environment: &[(&str, &str)]) -> Program {
+        Program::spawn_in(&command(args), environment)
+    }
+
     /// Runs `paddock` to its end: for command lines that it should refuse.
     pub async fn run(args: &[&str]) -> Output {
         let command = command(args);
-        let run = Command::new(&command[0]).args(&command[1..]).kill_on_drop(true).output();
+        let mut process = Command::new(&command[0]);
+        without_aws(&mut process);
+        let run = process.args(&command[1..]).kill_on_drop(true).output();
         timeout(END_MAX, run).await.expect("paddock did not end").unwrap()
     }
 
@@ -210,6 +234,14 @@ impl Paddock {
     pub async fn wait(&mut self) -> ExitStatus {
         self.program.wait().await
     }
+}
+
+/// Whoever runs the tests may have credentials, and the machine may be an EC2 instance: no test touches either.
+fn without_aws(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+        command.env_remove(name);
+    }
+    command.env(IMDS_DISABLED, "true");
 }
 
 fn command(args: &[&str]) -> Vec<String> {

@@ -12,7 +12,7 @@ use super::imds::{Imds, Metadata};
 use super::instance::EndedBy;
 use super::{Ended, Shared};
 use crate::support::fake_llama::FakeLlama;
-use crate::support::program::Program;
+use crate::support::program::{IMDS_ENDPOINT, Program};
 use crate::support::real_llama::{RealLlama, busy_slots};
 use crate::support::wait::free_addr_on;
 
@@ -135,9 +135,11 @@ impl Machine {
         }
         if let AgentConfig::Started { management, external, flags } = agent {
             let command = self.agent_command(&management, external, flags);
-            let mut environment = shared.environment();
-            environment.push(("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), self.imds.endpoint()));
-            let agent = Program::spawn_with(&command, &environment);
+            let (environment, imds) = (shared.environment(), self.imds.endpoint());
+            let mut variables: Vec<(&str, &str)> =
+                environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            variables.push((IMDS_ENDPOINT, &imds));
+            let agent = Program::spawn_in(&command, &variables);
             self.install(|parts| parts.agent = Some(agent));
         }
     }
