@@ -22,6 +22,7 @@ mod machine;
 mod metrics;
 mod query;
 mod server;
+mod view;
 mod wording;
 mod world;
 

@@ -118,8 +118,12 @@ async fn a_terminating_hook_holds_an_instance_until_it_is_completed() {
     let message = format!("No active Lifecycle Action found with instance ID {}", ids[0]);
     assert_eq!(early, validation(&message));
 
+    group.change(|config| config.times.hook = NEVER);
     try_terminate(&client, &ids[0], true).await.unwrap();
-    assert_eq!((group.desired(), states(&client).await), (0, vec!["Terminating:Wait".to_owned()]));
+    assert_eq!((group.desired(), states(&client).await), (0, vec!["Terminating".to_owned()]));
+    assert_eq!(refusal(&complete().await.unwrap_err()), validation(&message), "it does not hold yet");
+    group.change(|config| config.times.hook = Duration::ZERO);
+    until_states(&client, &["Terminating:Wait"]).await;
     assert!(fake.ended().is_empty(), "it is held");
     group.change(|config| config.times.terminating = NEVER);
     complete().await.unwrap();
@@ -139,6 +143,7 @@ async fn heartbeats_keep_an_instance_and_without_them_it_goes() {
         call.lifecycle_hook_name("drain").instance_id(&ids[0]).send()
     };
     let start = fake.clock().mono();
+    until_states(&client, &["Terminating:Wait"]).await;
     while fake.clock().mono().since(start) < Duration::from_millis(700) {
         beat().await.unwrap();
         assert_eq!(states(&client).await, ["Terminating:Wait"]);
@@ -190,7 +195,7 @@ async fn aws_itself_ends_an_instance_through_the_hook_and_replaces_it() {
     let (fake, group, client, ids) = serving(GroupConfig { desired: 1, hooks, ..bare() }).await;
     group.change(|config| config.times.pending = NEVER);
     group.end_by_aws(&ids[0]);
-    assert_eq!(states(&client).await, ["Terminating:Wait", "Pending"]);
+    until_states(&client, &["Terminating:Wait", "Pending"]).await;
     group.change(|config| config.times.pending = Duration::ZERO);
     until_ended(&fake, &[(&ids[0], EndedBy::Aws)]).await;
     until_desired_and_states(&group, &client, 1, &["InService"]).await;

@@ -162,6 +162,7 @@ async fn a_held_instance_reads_that_it_is_to_end() {
     machine.llama().unwrap().release("on");
     assert!(stream.body().await.1, "the hook leaves it the time to finish");
     let call = client.complete_lifecycle_action().auto_scaling_group_name("gpu").instance_id(&id);
+    until_states(&client, &["Terminating:Wait", "InService"]).await;
     call.lifecycle_hook_name("drain").lifecycle_action_result("CONTINUE").send().await.unwrap();
     assert_eq!(until_ended(&fake, 1).await[0].busy, 0);
 }

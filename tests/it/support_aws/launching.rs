@@ -160,6 +160,18 @@ async fn launches_may_fail_late_or_come_late() {
     assert_eq!((group.desired(), group.launched()), (1, 3), "it came although nobody wishes for it any more");
 }
 
+#[tokio::test]
+async fn what_is_described_may_lag() {
+    let (_fake, group, client) = start(bare()).await;
+    group.change(|config| config.times.describe_lag = Duration::from_millis(400));
+    set_desired(&client, 1).await;
+    let told = described(&client).await;
+    assert_eq!((told.desired_capacity(), told.instances().len(), group.desired()), (Some(0), 0, 1));
+    until_states(&client, &["Pending"]).await;
+    assert_eq!(group.ids(Lifecycle::InService).len(), 1, "that was a while ago");
+    until_states(&client, &["InService"]).await;
+}
+
 async fn launch(
     client: &Client,
     token: &str,

@@ -53,20 +53,20 @@ fn describe_groups(world: &World, parameters: &Parameters, now: Now, xml: &mut X
 }
 
 fn describe_group(region: &str, group: &Group, now: Now, xml: &mut Xml) {
-    let config = &group.config;
+    let (config, view) = (&group.config, group.view(now.mono));
+    let (warmed, instances): (Vec<&Instance>, Vec<&Instance>) =
+        view.instances.iter().partition(|instance| instance.state.is_warmed());
     xml.text("AutoScalingGroupName", &config.name);
     xml.text("AutoScalingGroupARN", arn(region, &config.name));
     launch_source(config, xml);
     xml.text("MinSize", config.min);
     xml.text("MaxSize", config.max);
-    xml.text("DesiredCapacity", group.desired());
+    xml.text("DesiredCapacity", view.desired);
     xml.text("DefaultCooldown", 300);
     xml.texts("AvailabilityZones", &config.zones);
     xml.text("HealthCheckType", "EC2");
     xml.text("HealthCheckGracePeriod", 0);
-    xml.list("Instances", group.shown(now.mono).filter(|one| !one.state.is_warmed()), |xml, instance| {
-        describe_instance(config, instance, xml);
-    });
+    xml.list("Instances", instances, |xml, instance| describe_instance(config, instance, xml));
     xml.text("CreatedTime", "2026-01-01T00:00:00Z");
     xml.list("SuspendedProcesses", &config.suspended, |xml, process| {
         xml.text("ProcessName", process);
@@ -89,7 +89,7 @@ fn describe_group(region: &str, group: &Group, now: Now, xml: &mut Xml) {
             xml.text("MinSize", 0);
             xml.text("PoolState", "Stopped");
         });
-        xml.text("WarmPoolSize", group.shown(now.mono).filter(|one| one.state.is_warmed()).count());
+        xml.text("WarmPoolSize", warmed.len());
     }
 }
 
@@ -118,11 +118,14 @@ fn describe_instance(config: &GroupConfig, instance: &Instance, xml: &mut Xml) {
 /// Ids that do not exist are left out. Warmed instances are shown.
 fn describe_instances(world: &World, parameters: &Parameters, now: Now, xml: &mut Xml) {
     let ids = parameters.list("InstanceIds");
-    let all = world.groups.values().flat_map(|group| group.shown(now.mono).map(move |one| (group, one)));
+    let all = world
+        .groups
+        .values()
+        .flat_map(|group| group.view(now.mono).instances.into_iter().map(move |one| (group, one)));
     let chosen = all.filter(|(_, instance)| ids.is_empty() || ids.contains(&instance.id));
     xml.list("AutoScalingInstances", chosen, |xml, (group, instance)| {
         xml.text("AutoScalingGroupName", &group.config.name);
-        describe_instance(&group.config, instance, xml);
+        describe_instance(&group.config, &instance, xml);
     });
 }
 

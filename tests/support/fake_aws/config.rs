@@ -37,6 +37,10 @@ pub struct Times {
     pub boot: Duration,
     /// How long llama.cpp answers `503 Loading model` from then on. AWS: 5 to 60 s, by model and disk.
     pub load: Duration,
+    /// How long an instance that is to end is `Terminating` before a hook holds it. AWS: seconds (*assumed*).
+    pub hook: Duration,
+    /// How old is what `DescribeAutoScalingGroups` and `DescribeAutoScalingInstances` tell. AWS: up to seconds (*assumed*).
+    pub describe_lag: Duration,
     /// How long `:Proceed` is seen after a launching hook. AWS: seconds (*assumed*).
     pub proceed: Duration,
     /// From an instance's end until its group forgets it. AWS: half a minute to minutes.
@@ -60,6 +64,8 @@ impl Default for Times {
             pending: Duration::from_millis(100),
             boot: Duration::ZERO,
             load: Duration::ZERO,
+            hook: Duration::from_millis(10),
+            describe_lag: Duration::ZERO,
             proceed: Duration::from_millis(10),
             terminating: Duration::from_millis(100),
             health_check: Duration::from_millis(300),

@@ -14,6 +14,7 @@ use super::config::{GroupConfig, HookResult, Transition};
 use super::instance::{EndedBy, HookWait, Instance};
 use super::launch::{Failing, LaunchAnswer, LaunchRequest, LaunchRule};
 use super::lifecycle::Lifecycle;
+use super::view::Views;
 use super::wording;
 
 /// What is to be done to a machine.
@@ -69,6 +70,7 @@ pub struct Group {
     /// Whether it was already told that only protected instances are left.
     is_protection_told: bool,
     pub(super) launched: usize,
+    pub(super) views: Views,
     effects: VecDeque<Effect>,
 }
 
@@ -88,6 +90,7 @@ impl Group {
             tokens: BTreeMap::new(),
             is_protection_told: false,
             launched: 0,
+            views: Views::default(),
             effects: VecDeque::new(),
         }
     }
@@ -118,6 +121,7 @@ impl Group {
         self.tell_failures(now);
         self.replace_those_at_risk(now);
         self.reconcile(now);
+        self.keep_view(now.mono);
     }
 
     fn reconcile(&mut self, now: Now) {
@@ -189,6 +193,12 @@ impl Group {
                     self.proceed_to_end(id, now);
                 }
             }
+            Lifecycle::Terminating if !instance.waits.is_empty() => {
+                if is_over(times.hook) {
+                    instance.enter(Lifecycle::TerminatingWait, now.mono);
+                    instance.waits.iter_mut().for_each(|wait| wait.begin(now.mono));
+                }
+            }
             Lifecycle::Terminating | Lifecycle::TerminatingProceed if is_over(times.terminating) => {
                 let end = instance.end;
                 self.instances.remove(id);
@@ -255,10 +265,7 @@ impl Group {
         instance.ended_by = Some(by);
         instance.end = Some(self.activities.len());
         instance.enter(Lifecycle::Terminating, now.mono);
-        if is_held {
-            instance.enter(Lifecycle::TerminatingWait, now.mono);
-            instance.waits = waits;
-        }
+        instance.waits = if is_held { waits } else { Vec::new() };
         let (launch, zone) = (instance.launch, instance.zone.clone());
         let mut activity = self.activity(format!("Terminating EC2 instance: {id}"), &zone, now);
         activity.cause = wording::end_cause(by, id, now);
@@ -369,6 +376,9 @@ impl Group {
     /// The result for a hook that holds an instance. False when none of that name does.
     pub fn complete_hook(&mut self, id: &str, hook: &str, result: HookResult, now: Now) -> bool {
         let Some(instance) = self.instances.get_mut(id) else { return false };
+        if !instance.state.is_held() {
+            return false;
+        }
         let before = instance.waits.len();
         instance.waits.retain(|wait| wait.hook != hook);
         if instance.waits.len() == before {
@@ -386,7 +396,8 @@ impl Group {
 
     /// False when no hook of that name holds the instance.
     pub fn beat_hook(&mut self, id: &str, hook: &str, now: Now) -> bool {
-        let waits = self.instances.get_mut(id).map(|instance| &mut instance.waits);
+        let held = self.instances.get_mut(id).filter(|instance| instance.state.is_held());
+        let waits = held.map(|instance| &mut instance.waits);
         let Some(wait) = waits.into_iter().flatten().find(|wait| wait.hook == hook) else { return false };
         wait.beat(now.mono);
         true

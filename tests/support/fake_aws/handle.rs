@@ -74,7 +74,9 @@ impl GroupHandle {
         self.with(|group| {
             change(&mut group.config);
             let desired = group.desired().clamp(group.config.min, group.config.max);
-            if desired != group.desired() {
+            if desired == group.desired() {
+                group.tick(now);
+            } else {
                 group.set_desired(desired, now);
             }
         });

@@ -53,7 +53,7 @@ pub struct Instance {
     /// state is InService")
     pub is_protected: bool,
     pub is_healthy: bool,
-    /// Hooks that hold it.
+    /// Hooks that hold it, or are about to.
     pub waits: Vec<HookWait>,
     /// Whether its machine was started.
     pub is_running: bool,
@@ -105,14 +105,22 @@ pub struct HookWait {
 
 impl HookWait {
     pub fn start(hook: &Hook, token: String, now: Mono) -> Self {
-        Self {
+        let mut wait = Self {
             hook: hook.name.clone(),
             token,
             heartbeat: hook.heartbeat,
             default_result: hook.default_result,
-            until: now + hook.heartbeat,
-            until_max: now + (hook.heartbeat * HEARTBEATS_MAX).min(GLOBAL_TIMEOUT_MAX),
-        }
+            until: now,
+            until_max: now,
+        };
+        wait.begin(now);
+        wait
+    }
+
+    /// Its timeouts count from now.
+    pub fn begin(&mut self, now: Mono) {
+        self.until = now + self.heartbeat;
+        self.until_max = now + (self.heartbeat * HEARTBEATS_MAX).min(GLOBAL_TIMEOUT_MAX);
     }
 
     /// ("EC2 Auto Scaling API, RecordLifecycleActionHeartbeat")

@@ -62,6 +62,11 @@ impl Lifecycle {
         matches!(self, Self::Terminating | Self::TerminatingWait | Self::TerminatingProceed)
     }
 
+    /// Whether a hook holds it.
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::PendingWait | Self::TerminatingWait)
+    }
+
     pub fn is_warmed(self) -> bool {
         matches!(self, Self::WarmedStopped | Self::WarmedRunning | Self::WarmedHibernated)
     }
