@@ -75,11 +75,15 @@ fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
         let mut signals = EndSignals::listen().context("cannot listen for signals")?;
         let AgentConfig { agent, .. } = config;
         tracing::info!(
-            "paddock {}: watching llama.cpp on {}, known to balancers as {}; reporting to {}",
+            "paddock {}: watching llama.cpp on {}, known to balancers as {}; reporting to {}{}",
             env!("CARGO_PKG_VERSION"),
             agent.server,
             agent.external,
             agent.management.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            agent.orphan_timeout.map_or_else(String::new, |timeout| format!(
+                "; ending this instance after {} without a balancer and without work",
+                humantime::format_duration(timeout)
+            )),
         );
         let cancel = CancellationToken::new();
         tokio::select! {

@@ -92,11 +92,10 @@ pub(super) async fn follow(mut imds: Imds, machine: Sender<Machine>) {
         };
         machine.send_if_modified(|machine| note(machine, facts, notices.first()));
         match &asked {
-            Err(error) if !is_failing => {
-                warn!(
-                    "{error}; asking on. Where it is off on purpose, AWS_EC2_METADATA_DISABLED=true says so"
-                );
-            }
+            Err(error) if !is_failing => warn!(
+                "{error}; asking on. From within a container it needs a hop limit of 2; where it is off on purpose, set \
+                 AWS_EC2_METADATA_DISABLED=true"
+            ),
             Ok(()) if is_failing => info!("the EC2 instance metadata answers again"),
             Err(_) | Ok(()) => {}
         }

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -126,7 +127,7 @@ async fn the_instance_is_ended_with_decrement_and_its_hook_completed() {
     assert!(!group.complete("i-1").await.unwrap());
     assert_eq!(fake.called(), ["DescribeAutoScalingInstances"]);
     fake.book().state = Some("Terminating:Wait");
-    group.let_go("i-1").await;
+    timeout(Duration::from_secs(60), group.let_go("i-1")).await.unwrap();
     let called = fake.called();
     let expected = ["DescribeAutoScalingInstances", "DescribeLifecycleHooks", "CompleteLifecycleAction"];
     assert_eq!(called[..3], expected);
