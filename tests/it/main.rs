@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "shared with the benches: each includes all of it and uses a part")]
 mod support;
 
+mod aws;
 mod cli;
 mod cloudwatch;
 mod crowd;
