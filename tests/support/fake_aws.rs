@@ -1,8 +1,18 @@
-//! AWS on loopback: Auto Scaling and CloudWatch behind one endpoint, instances that run a llama.cpp and a real agent, and
-//! each instance's metadata.
+//! AWS on loopback: Auto Scaling and CloudWatch behind one endpoint, instances that run a llama.cpp and a real agent,
+//! and each instance's metadata.
 //!
-//! What it imitates is cited by page name where it is done, or is called *assumed*. Groups decide (`group.rs` and what belongs to
-//! it, pure), machines act; one task ticks. What only a test can ask for goes through [`FakeAws`] and [`GroupHandle`].
+//! What it imitates is cited by page name where it is done, or is called *assumed*. Groups decide (`group.rs` and
+//! what belongs to it, pure), machines act; one task ticks. What only a test can ask for goes through [`FakeAws`] and
+//! [`GroupHandle`]. Its controls by topic: docs/testing.md.
+//!
+//! ```ignore
+//! let (aws, group) = FakeAws::with_group(GroupConfig::default()).await;
+//! let paddock = Paddock::start_in(&aws.environment(), &["--asg-name", "gpu"]).await;
+//! group.change(|config| config.machine.agent = AgentConfig::reporting_to(paddock.management()));
+//! aws.inject(Some("SetDesiredCapacity"), Fault::AnswerLost, Some(1));
+//! // … requests …
+//! assert!(aws.harm().is_empty(), "{:?}", aws.harm());
+//! ```
 
 mod activity;
 mod autoscaling;
@@ -262,7 +272,8 @@ impl FakeAws {
         GroupHandle { shared: Arc::clone(&self.shared), name: name.to_owned() }
     }
 
-    /// The next `times` calls of `action` go wrong; `None` for every action, `None` for until [`FakeAws::clear_faults`].
+    /// The next `times` calls of `action` go wrong; `None` for every action, `None` for until
+    /// [`FakeAws::clear_faults`].
     pub fn inject(&self, action: Option<&str>, fault: Fault, times: Option<u32>) {
         self.shared.faults.add(action, fault, times);
     }
@@ -301,7 +312,8 @@ impl FakeAws {
         self.ended().into_iter().filter(|ended| ended.busy > 0).collect()
     }
 
-    /// What no caller may ever do: busy machines that a call ended, and desired capacities lowered by number below what was there.
+    /// What no caller may ever do: busy machines that a call ended, and desired capacities lowered by number below
+    /// what was there.
     pub fn harm(&self) -> Vec<String> {
         let busy = self.busy_killed().into_iter().filter(|ended| ended.by.is_by_call());
         let busy = busy.map(|ended| format!("{} was ended while busy: {ended:?}", ended.id));

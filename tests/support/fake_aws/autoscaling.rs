@@ -1,4 +1,5 @@
-//! The actions of Auto Scaling: parameters in, the result's XML out. ("EC2 Auto Scaling API Reference", a page for each)
+//! The actions of Auto Scaling: parameters in, the result's XML out. ("EC2 Auto Scaling API Reference", a page for
+//! each)
 
 use paddock::core::Now;
 
@@ -187,8 +188,8 @@ fn page<'a, T>(
     Ok((&all[start..end], (end < all.len()).then_some(end)))
 }
 
-/// Outside of MinSize and MaxSize it is refused; the message for above is as in public reports, that for below *assumed* alike.
-/// `HonorCooldown` changes nothing: there is no cooldown here.
+/// Outside of MinSize and MaxSize it is refused; the message for above is as in public reports, that for below
+/// *assumed* alike. `HonorCooldown` changes nothing: there is no cooldown here.
 fn set_desired(world: &mut World, parameters: &Parameters, now: Now) -> Result<(), ApiError> {
     let group = world.group(parameters.required("AutoScalingGroupName")?)?;
     parameters.required("DesiredCapacity")?;

@@ -10,7 +10,8 @@ use paddock::core::Mono;
 pub struct Call {
     /// Such as `SetDesiredCapacity`.
     pub action: String,
-    /// As they came. What `PutMetricData` brings is in the metrics' own account, and here only its `Content-Encoding`.
+    /// As they came. What `PutMetricData` brings is in the metrics' own account, and here only its
+    /// `Content-Encoding`.
     pub parameters: BTreeMap<String, String>,
     /// When its head was there, on the fake's clock.
     pub at: Mono,

@@ -39,14 +39,15 @@ pub struct Times {
     pub load: Duration,
     /// How long an instance that is to end is `Terminating` before a hook holds it. AWS: seconds (*assumed*).
     pub hook: Duration,
-    /// How old is what `DescribeAutoScalingGroups` and `DescribeAutoScalingInstances` tell. AWS: up to seconds (*assumed*).
+    /// How old is what `DescribeAutoScalingGroups` and `DescribeAutoScalingInstances` tell. AWS: up to seconds
+    /// (*assumed*).
     pub describe_lag: Duration,
     /// How long `:Proceed` is seen after a launching hook. AWS: seconds (*assumed*).
     pub proceed: Duration,
     /// From an instance's end until its group forgets it. AWS: half a minute to minutes.
     pub terminating: Duration,
-    /// Until the group sees that an instance is no longer there. AWS: a minute or two ("EC2 Auto Scaling User Guide, Health
-    /// checks for instances in an Auto Scaling group").
+    /// Until the group sees that an instance is no longer there. AWS: a minute or two ("EC2 Auto Scaling User Guide,
+    /// Health checks for instances in an Auto Scaling group").
     pub health_check: Duration,
     /// From a launch that fails to its `Failed` activity. AWS: seconds (*assumed*).
     pub failure: Duration,

@@ -10,11 +10,11 @@ use super::query::ApiError;
 impl Group {
     /// `TerminateInstanceInAutoScalingGroup`. Returns the activity's index.
     ///
-    /// Protection does not matter ("EC2 Auto Scaling User Guide, Use instance scale-in protection"). With decrement the desired
-    /// capacity falls, never below MinSize (message as in public reports); without, a replacement comes. Not for warmed
-    /// instances ("EC2 Auto Scaling API, TerminateInstanceInAutoScalingGroup"; message *assumed*). That a second call for one that
-    /// is ending already is refused, and lowers nothing a second time, is *assumed*. So is that Standby, which is not
-    /// counted, lowers nothing.
+    /// Protection does not matter ("EC2 Auto Scaling User Guide, Use instance scale-in protection"). With decrement
+    /// the desired capacity falls, never below MinSize (message as in public reports); without, a replacement comes.
+    /// Not for warmed instances ("EC2 Auto Scaling API, TerminateInstanceInAutoScalingGroup"; message *assumed*).
+    /// That a second call for one that is ending already is refused, and lowers nothing a second time, is *assumed*.
+    /// So is that Standby, which is not counted, lowers nothing.
     pub fn terminate(&mut self, id: &str, is_decrementing: bool, now: Now) -> Result<usize, ApiError> {
         let Some(state) = self.instances.get(id).map(|instance| instance.state) else {
             return Err(ApiError::no_instance(id));

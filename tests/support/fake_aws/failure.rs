@@ -31,7 +31,8 @@ impl LaunchFailure {
         }
     }
 
-    /// EC2's message. The wording of the first five is as activities in public reports show it; the last is *assumed*.
+    /// EC2's message. The wording of the first five is as activities in public reports show it; the last is
+    /// *assumed*.
     pub fn message(self, group: &GroupConfig, zone: &str) -> String {
         let kind = &group.instance_type;
         match (self, group.market) {

@@ -29,8 +29,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What is answered instead of carrying the call out. `action` is as IAM names it; `resource` is what it is done to, if it
-    /// is one thing.
+    /// What is answered instead of carrying the call out. `action` is as IAM names it; `resource` is what it is done
+    /// to, if it is one thing.
     pub fn error(&self, action: &str, resource: Option<&str>, caller: &str) -> Option<ApiError> {
         let on = resource.map(|arn| format!(" on resource: {arn}")).unwrap_or_default();
         Some(match self {
@@ -84,8 +84,8 @@ impl Faults {
         self.0.lock().unwrap().clear();
     }
 
-    /// What this call is to suffer: how much it is slowed down, and one other fault at most. The first rule that fits is used up
-    /// before the next one.
+    /// What this call is to suffer: how much it is slowed down, and one other fault at most. The first rule that fits
+    /// is used up before the next one.
     pub fn take(&self, action: &str) -> (Duration, Option<Fault>) {
         let mut rules = self.0.lock().unwrap();
         let (mut delay, mut fault) = (Duration::ZERO, None);

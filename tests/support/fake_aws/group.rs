@@ -1,8 +1,9 @@
-//! What an Auto Scaling group decides: pure, with time as an argument. What it wants done to machines are [`Effect`]s.
+//! What an Auto Scaling group decides: pure, with time as an argument. What it wants done to machines are
+//! [`Effect`]s.
 //!
-//! At each tick: what is due happens to its instances, failed launches are told, then the number of instances that count
-//! is compared with the desired capacity: too few are launched, too many are trimmed.
-//! ("EC2 Auto Scaling User Guide, Amazon EC2 Auto Scaling instance lifecycle", "Set scaling limits for your group")
+//! At each tick: what is due happens to its instances, failed launches are told, then the number of instances that
+//! count is compared with the desired capacity: too few are launched, too many are trimmed. ("EC2 Auto Scaling User
+//! Guide, Amazon EC2 Auto Scaling instance lifecycle", "Set scaling limits for your group")
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -314,9 +315,9 @@ impl Group {
         }
     }
 
-    /// Too many: unprotected ones go, the longest in service first (which one AWS takes depends on the termination policy
-    /// and is *assumed*). With only protected ones left nothing goes.
-    /// ("EC2 Auto Scaling User Guide, Use instance scale-in protection")
+    /// Too many: unprotected ones go, the longest in service first (which one AWS takes depends on the termination
+    /// policy and is *assumed*). With only protected ones left nothing goes. ("EC2 Auto Scaling User Guide, Use
+    /// instance scale-in protection")
     fn trim(&mut self, excess: usize, now: Now) {
         let mut victims: Vec<(bool, Mono, String)> = self
             .instances

@@ -88,7 +88,8 @@ impl GroupHandle {
         self.with(|group| group.set_desired(desired, now));
     }
 
-    /// The next `times` launches go so (none: all of them, until [`GroupHandle::clear_launches`]), in one zone or in all.
+    /// The next `times` launches go so (none: all of them, until [`GroupHandle::clear_launches`]), in one zone or in
+    /// all.
     pub fn next_launches(&self, zone: Option<&str>, fate: Fate, times: Option<u32>) {
         let rule = LaunchRule { zone: zone.map(str::to_owned), fate, left: times };
         self.with(|group| group.rules.push(rule));
@@ -109,8 +110,8 @@ impl GroupHandle {
         *self.shared.silent_boots.lock().unwrap().entry(self.name.clone()).or_default() += count;
     }
 
-    /// A spot interruption: the notice is out now, and the machine goes after `notice`. The notice names whole seconds.
-    /// ("EC2 User Guide, Spot Instance interruption notices": two minutes, best effort)
+    /// A spot interruption: the notice is out now, and the machine goes after `notice`. The notice names whole
+    /// seconds. ("EC2 User Guide, Spot Instance interruption notices": two minutes, best effort)
     pub fn interrupt(&self, id: &str, notice: Duration) {
         let mut at = self.shared.clock.now();
         let now = at;

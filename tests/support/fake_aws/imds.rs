@@ -1,7 +1,8 @@
 //! The instance metadata of one machine, version 2 only, on a port of its own.
 //!
-//! Without a token nothing is told ("EC2 User Guide, Use the Instance Metadata Service to access instance metadata"): 401 for a
-//! missing, wrong or expired one, 400 for a token asked for without a lifetime of 1 to 21,600 s, 404 for what is not there.
+//! Without a token nothing is told ("EC2 User Guide, Use the Instance Metadata Service to access instance metadata"):
+//! 401 for a missing, wrong or expired one, 400 for a token asked for without a lifetime of 1 to 21,600 s, 404 for
+//! what is not there.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

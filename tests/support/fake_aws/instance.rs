@@ -8,8 +8,8 @@ use super::config::{Hook, HookResult};
 use super::failure::LaunchFailure;
 use super::lifecycle::Lifecycle;
 
-/// How often a heartbeat can be recorded over: the global timeout is 100 times the heartbeat timeout, 48 hours at most.
-/// ("EC2 Auto Scaling API, LifecycleHook, GlobalTimeout")
+/// How often a heartbeat can be recorded over: the global timeout is 100 times the heartbeat timeout, 48 hours at
+/// most. ("EC2 Auto Scaling API, LifecycleHook, GlobalTimeout")
 const HEARTBEATS_MAX: u32 = 100;
 const GLOBAL_TIMEOUT_MAX: Duration = Duration::from_secs(48 * 3600);
 
@@ -49,8 +49,8 @@ pub struct Instance {
     pub launched: Now,
     /// From then on the group shows it: later than `launched` for a launch that was late.
     pub visible_from: Mono,
-    /// Only from InService on. ("EC2 Auto Scaling User Guide, Use instance scale-in protection": "starts when the instance
-    /// state is InService")
+    /// Only from InService on. ("EC2 Auto Scaling User Guide, Use instance scale-in protection": "starts when the
+    /// instance state is InService")
     pub is_protected: bool,
     pub is_healthy: bool,
     /// Hooks that hold it, or are about to.

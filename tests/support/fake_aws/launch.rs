@@ -60,9 +60,10 @@ pub struct LaunchAnswer {
 }
 
 impl Group {
-    /// Launches what is missing. A zone that fails is told in an activity, and the next one is tried
-    /// ("EC2 Auto Scaling User Guide, Example: Distribute instances across Availability Zones"); when all fail, the group waits and
-    /// tries again, for as long as the desired capacity says so (observed in public reports; the interval is *assumed*).
+    /// Launches what is missing. A zone that fails is told in an activity, and the next one is tried ("EC2 Auto
+    /// Scaling User Guide, Example: Distribute instances across Availability Zones"); when all fail, the group waits
+    /// and tries again, for as long as the desired capacity says so (observed in public reports; the interval is
+    /// *assumed*).
     pub(super) fn launch_missing(&mut self, missing: usize, now: Now) {
         for _ in 0..missing {
             let is_launched =
@@ -162,9 +163,9 @@ impl Group {
         }
     }
 
-    /// `LaunchInstances`. The same token with the same parameters gives the same answer and launches nothing; for how long AWS
-    /// remembers a token is not said: *assumed* for ever.
-    /// ("EC2 Auto Scaling API, LaunchInstances"; "User Guide, Launching instances with synchronous provisioning")
+    /// `LaunchInstances`. The same token with the same parameters gives the same answer and launches nothing; for how
+    /// long AWS remembers a token is not said: *assumed* for ever. ("EC2 Auto Scaling API, LaunchInstances"; "User
+    /// Guide, Launching instances with synchronous provisioning")
     pub fn launch_instances(
         &mut self,
         token: Option<&str>,

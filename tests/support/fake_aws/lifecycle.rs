@@ -1,5 +1,5 @@
-//! The states of an instance in a group.
-//! ("EC2 Auto Scaling User Guide, Amazon EC2 Auto Scaling instance lifecycle"; the names are those of "API Instance".)
+//! The states of an instance in a group. ("EC2 Auto Scaling User Guide, Amazon EC2 Auto Scaling instance lifecycle";
+//! the names are those of "API Instance".)
 
 use std::fmt;
 
@@ -42,8 +42,8 @@ impl Lifecycle {
         }
     }
 
-    /// What the instance reads as `autoscaling/target-lifecycle-state`: the steady state that it is in or on its way to.
-    /// ("EC2 Auto Scaling User Guide, Retrieve the target lifecycle state through instance metadata")
+    /// What the instance reads as `autoscaling/target-lifecycle-state`: the steady state that it is in or on its way
+    /// to. ("EC2 Auto Scaling User Guide, Retrieve the target lifecycle state through instance metadata")
     pub fn target(self) -> &'static str {
         match self {
             Self::Pending | Self::PendingWait | Self::PendingProceed | Self::InService => "InService",
@@ -71,8 +71,8 @@ impl Lifecycle {
         matches!(self, Self::WarmedStopped | Self::WarmedRunning | Self::WarmedHibernated)
     }
 
-    /// Whether it counts towards the desired capacity.
-    /// ("Temporarily remove instances from your Auto Scaling group": Standby does not; "Warm pools": nor do warmed ones.)
+    /// Whether it counts towards the desired capacity. ("Temporarily remove instances from your Auto Scaling group":
+    /// Standby does not; "Warm pools": nor do warmed ones.)
     pub fn is_counted(self) -> bool {
         self.is_pending() || self == Self::InService
     }

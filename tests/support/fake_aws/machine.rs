@@ -86,7 +86,8 @@ impl Machine {
         &self.imds
     }
 
-    /// Its fake llama.cpp, if it has one and it is up. After the machine's end it is still there to be asked what it saw.
+    /// Its fake llama.cpp, if it has one and it is up. After the machine's end it is still there to be asked what it
+    /// saw.
     pub fn llama(&self) -> Option<Arc<FakeLlama>> {
         self.parts.lock().unwrap().fake.clone()
     }
@@ -178,8 +179,8 @@ impl Machine {
         command
     }
 
-    /// The machine stops: llama.cpp at once, the agent with a SIGTERM and soon a SIGKILL. How many slots were busy in that moment is
-    /// kept.
+    /// The machine stops: llama.cpp at once, the agent with a SIGTERM and soon a SIGKILL. How many slots were busy in
+    /// that moment is kept.
     pub(super) fn kill(&self, shared: &Arc<Shared>, by: EndedBy, grace: Duration) {
         let mut parts = self.parts.lock().unwrap();
         if std::mem::replace(&mut parts.is_gone, true) {

@@ -1,7 +1,7 @@
 //! The endpoint of Auto Scaling and CloudWatch: which call a request is, what it suffers, and its answer.
 //!
-//! Callers must sign ("AWS Signature Version 4"): the access key, the Region and the service in the scope are checked, the
-//! signature itself is not.
+//! Callers must sign ("AWS Signature Version 4"): the access key, the Region and the service in the scope are
+//! checked, the signature itself is not.
 
 use std::io;
 use std::sync::Arc;

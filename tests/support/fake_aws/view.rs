@@ -1,7 +1,7 @@
 //! What `Describe*` sees of a group: with a lag, what was there a while ago.
 //!
-//! Changes become visible with a delay ("EC2 API Reference, Eventual consistency in the Amazon EC2 API"); that Auto Scaling's own
-//! answers lag too, and all of them alike, is *assumed*.
+//! Changes become visible with a delay ("EC2 API Reference, Eventual consistency in the Amazon EC2 API"); that Auto
+//! Scaling's own answers lag too, and all of them alike, is *assumed*.
 
 use std::collections::VecDeque;
 
