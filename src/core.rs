@@ -211,13 +211,15 @@ impl Core {
                 self.agent_reported(agent, connection, *report)
             }
             Event::AgentDisconnected { agent, connection } => self.agent_disconnected(agent, connection),
-            Event::FleetObserved { pool, groups, instances } => self.fleet_observed(pool, &groups, instances),
+            Event::FleetObserved { pool, began, groups, instances } => {
+                self.fleet_observed(pool, began, &groups, instances);
+            }
             Event::LaunchFailed { pool, group, kind, cause } => {
                 self.launch_failed(pool, group, kind, &cause);
             }
             Event::OperationStarted { operation, action } => self.operation_started(operation, action),
-            Event::OperationSucceeded { operation, launched } => {
-                self.operation_succeeded(operation, launched)
+            Event::OperationSucceeded { operation, launched, wish } => {
+                self.operation_succeeded(operation, launched, wish);
             }
             Event::OperationFailed { operation, kind, cause } => {
                 self.operation_failed(operation, kind, &cause)

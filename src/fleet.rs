@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use crate::core::{GroupId, GroupObserved, InstanceId, InstanceObserved, OperationFailure};
+use crate::core::{GroupId, GroupObserved, InstanceId, InstanceObserved, Mono, OperationFailure};
 use crate::protocol::StatusUpdate;
 
 pub use asg::{AsgConfig, AsgError, AsgFleet, AsgWake};
@@ -51,15 +51,15 @@ impl Fleet {
         }
     }
 
-    /// Takes back what the group wishes for beyond the instances that it has.
+    /// Takes back what the group wishes for beyond the instances that it has. Returns what it wishes for then.
     ///
     /// # Errors
     ///
     /// If the fleet refused. One that keeps no wish has nothing to take back.
-    pub async fn withdraw(&self, group: GroupId) -> Result<(), FleetError> {
+    pub async fn withdraw(&self, group: GroupId) -> Result<Option<u32>, FleetError> {
         match self {
-            Self::None | Self::Process(_) => Ok(()),
-            Self::Asg(fleet) => Ok(fleet.withdraw(group).await?),
+            Self::None | Self::Process(_) => Ok(None),
+            Self::Asg(fleet) => Ok(Some(fleet.withdraw(group).await?)),
         }
     }
 
@@ -150,6 +150,8 @@ impl Fleet {
 pub enum FleetNews {
     /// The fleet as a whole.
     Observed {
+        /// When the look began.
+        began: Mono,
         /// Every group that keeps a wish.
         groups: BTreeMap<GroupId, GroupObserved>,
         /// Every instance there is. One that ended is named once, with its last words, and is missing from then on.

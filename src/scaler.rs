@@ -62,8 +62,8 @@ pub async fn forward_news(mut news: UnboundedReceiver<FleetNews>, pool: PoolId, 
     let mut agents: BTreeMap<InstanceId, Agent> = BTreeMap::new();
     while let Some(news) = news.recv().await {
         match news {
-            FleetNews::Observed { groups, instances } => {
-                gate.handle(Event::FleetObserved { pool, groups, instances });
+            FleetNews::Observed { began, groups, instances } => {
+                gate.handle(Event::FleetObserved { pool, began, groups, instances });
             }
             FleetNews::LaunchFailed { group, kind, cause } => {
                 tracing::warn!(cause = &*cause, "a launch came to nothing");
@@ -119,10 +119,10 @@ struct Open {
 }
 
 impl Open {
-    fn close(mut self, outcome: Result<Vec<InstanceId>, FleetError>) {
+    fn close(mut self, outcome: Result<Done, FleetError>) {
         let operation = self.operation;
         let event = match outcome {
-            Ok(launched) => Event::OperationSucceeded { operation, launched },
+            Ok(Done { launched, wish }) => Event::OperationSucceeded { operation, launched, wish },
             Err(error) if error.may_be_done() => {
                 tracing::warn!(%operation, %error, "the fleet may have done it");
                 return;
@@ -146,23 +146,35 @@ impl Drop for Open {
     }
 }
 
+/// What an operation that succeeded brought.
+#[derive(Debug, Default)]
+struct Done {
+    launched: Vec<InstanceId>,
+    wish: Option<u32>,
+}
+
 async fn carry_out(open: Open, action: Action, fleet: Arc<Fleet>) {
-    let none = |(): ()| Vec::new();
+    let done = |(): ()| Done::default();
     let outcome = timeout(OPERATION_TIMEOUT, async {
         match action {
-            Action::Wake { group, instances, .. } => fleet.wake(group, instances).await,
-            Action::Withdraw { group, .. } => fleet.withdraw(group).await.map(none),
+            Action::Wake { group, instances, .. } => {
+                let launched = fleet.wake(group, instances).await?;
+                Ok(Done { launched, wish: None })
+            }
+            Action::Withdraw { group, .. } => {
+                Ok(Done { launched: Vec::new(), wish: fleet.withdraw(group).await? })
+            }
             Action::Terminate { instance, replace, .. } => {
-                fleet.terminate(&instance, replace).await.map(none)
+                fleet.terminate(&instance, replace).await.map(done)
             }
             Action::CompleteLifecycle { group, instance, .. } => {
-                fleet.complete_lifecycle(group, &instance).await.map(none)
+                fleet.complete_lifecycle(group, &instance).await.map(done)
             }
             Action::ExtendLifecycle { group, instance, .. } => {
-                fleet.extend_lifecycle(group, &instance).await.map(none)
+                fleet.extend_lifecycle(group, &instance).await.map(done)
             }
             // The answer is in the news.
-            Action::Describe { .. } => fleet.observe().await.map(none),
+            Action::Describe { .. } => fleet.observe().await.map(done),
         }
     });
     if let Ok(outcome) = outcome.await {
@@ -251,7 +263,11 @@ mod tests {
     fn observed(state: InstanceState) -> FleetNews {
         let address = Some(SocketAddr::from(([127, 0, 0, 1], 9)));
         let seen = InstanceObserved { group: GroupId(0), state, address };
-        FleetNews::Observed { groups: BTreeMap::new(), instances: [("process-1".into(), seen)].into() }
+        FleetNews::Observed {
+            began: Mono::default(),
+            groups: BTreeMap::new(),
+            instances: [("process-1".into(), seen)].into(),
+        }
     }
 
     #[tokio::test(start_paused = true)]

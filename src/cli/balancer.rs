@@ -205,6 +205,7 @@ impl Flags {
                     groups: self.asg_name,
                     wake: self.asg_wake.unwrap_or_default(),
                     instances_max: self.max_instances,
+                    management: management_addr,
                 }),
             },
             core: Config {

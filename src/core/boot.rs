@@ -12,7 +12,7 @@ use super::scaling::Launch;
 /// Boots that are remembered: enough for a median, few enough to follow a change of image or model.
 const BOOTS_KEPT: usize = 32;
 /// What a boot is taken to last before one was seen.
-const BOOT_ASSUMED: Duration = Duration::from_secs(60);
+pub(super) const BOOT_ASSUMED: Duration = Duration::from_secs(60);
 /// The least that is left of a boot that takes longer than most.
 const BOOT_LEFT_MIN: Duration = Duration::from_secs(1);
 /// The weight of the latest answer in the mean, as a divisor.

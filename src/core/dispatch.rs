@@ -487,11 +487,11 @@ impl Core {
     fn retry_after(&self, pool_id: PoolId) -> Duration {
         let Some(pool) = self.pools.get(&pool_id) else { return RETRY_AFTER_MIN };
         let slots = self.slots_serving(pool_id);
-        let after = if slots == 0 {
-            self.boot_eta(pool_id)
-        } else {
-            pool.service.estimate().unwrap_or_default().mul_f64(pool.queue.slots() as f64 / f64::from(slots))
-        };
+        if slots == 0 {
+            return self.boot_eta(pool_id).max(RETRY_AFTER_MIN);
+        }
+        let turns = pool.queue.slots() as f64 / f64::from(slots);
+        let after = pool.service.estimate().unwrap_or_default().mul_f64(turns);
         after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
     }
 }

@@ -62,6 +62,8 @@ pub enum Event {
     FleetObserved {
         /// The pool that the fleet serves.
         pool: PoolId,
+        /// When the look began: it does not show what was changed after that.
+        began: Mono,
         /// Every group that keeps a wish of its own; none for a fleet of processes.
         groups: BTreeMap<GroupId, GroupObserved>,
         /// Every instance; one that is missing is gone.
@@ -91,6 +93,8 @@ pub enum Event {
         operation: OperationId,
         /// For a wake: the instances that it launched, as far as the fleet names them.
         launched: Vec<InstanceId>,
+        /// For a withdrawal: what the group wishes for now, as far as the fleet says.
+        wish: Option<u32>,
     },
     /// The fleet refused it.
     OperationFailed {

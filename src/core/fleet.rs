@@ -12,15 +12,19 @@ use super::rest::REST_INTERVAL;
 use super::scaling::{Launch, Pool};
 use super::{Broken, Core, Timer};
 
-/// The pause before a failed step towards an end, or a lost look at the fleet, is repeated; a look's doubles with each
-/// failure, up to the maximum.
+/// The pause before a step that failed is repeated; it doubles with each failure in a row, up to the maximum.
 const OPERATION_PAUSE: Duration = Duration::from_secs(2);
-const LOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
+const OPERATION_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A fleet needs a moment to show what a call did.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
 /// How often the fleet is asked to hold an end for longer: hooks may wait for as little as 30 s (EC2 Auto Scaling API,
 /// PutLifecycleHook), so two of these may fail.
 pub(super) const LIFECYCLE_BEAT: Duration = Duration::from_secs(10);
+
+/// The pause after so many failures before this one.
+pub(super) fn growing_pause(failures: u32) -> Duration {
+    OPERATION_PAUSE.saturating_mul(2u32.saturating_pow(failures)).min(OPERATION_PAUSE_MAX)
+}
 
 /// A call that is not answered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +112,12 @@ impl Core {
         }
     }
 
-    pub(super) fn operation_succeeded(&mut self, operation: OperationId, launched: Vec<InstanceId>) {
+    pub(super) fn operation_succeeded(
+        &mut self,
+        operation: OperationId,
+        launched: Vec<InstanceId>,
+        wish: Option<u32>,
+    ) {
         self.plan_changed = true;
         let now = self.now;
         let Some((id, step)) = self.take_operation(operation) else { return };
@@ -117,12 +126,11 @@ impl Core {
         match step {
             Step::Wake { group, instances } => self.wake_succeeded(id, group, instances, operation, launched),
             Step::Withdraw(gid) => {
+                // The whole of what was missing is taken back: what of it is wanted is asked for anew.
+                pool.launches.retain(|launch| launch.group != gid);
                 let counted = pool.counted(gid);
                 if let Some(group) = pool.groups.get_mut(&gid) {
-                    group.withdraw = Withdraw::Not;
-                    group.written_at = Some(now);
-                    group.desired = group.desired.map(|desired| desired.min(counted.max(group.min)));
-                    group.abandoned = 0;
+                    group.withdrawn(wish.unwrap_or(counted.max(group.min)), counted, now);
                 }
                 pool.look_by(now + SHOWN_AFTER);
             }
@@ -198,7 +206,12 @@ impl Core {
     ) {
         self.plan_changed = true;
         let now = self.now;
-        let retry_at = now + OPERATION_PAUSE + OPERATION_PAUSE * self.random.u32(0..=500) / 1000;
+        let jitter = self.random.u32(0..=500);
+        let retry_at = |failures: &mut u32| {
+            let pause = growing_pause(*failures);
+            *failures = failures.saturating_add(1);
+            now + pause + pause * jitter / 1000
+        };
         let Some((id, step)) = self.take_operation(operation) else { return };
         let Some(pool) = self.pools.get_mut(&id) else { return };
         match step {
@@ -211,11 +224,14 @@ impl Core {
             }
             Step::Withdraw(gid) => {
                 if let Some(group) = pool.groups.get_mut(&gid) {
-                    group.withdraw_failed(retry_at);
+                    group.withdraw_failed(kind, now);
                 }
             }
             Step::Terminate { instance, replace } => {
+                // It may be gone already.
+                pool.look_by(now);
                 if let Some(instance) = pool.instances.get_mut(&instance) {
+                    let retry_at = retry_at(&mut instance.end_failures);
                     instance.terminate = Progress::Failed { retry_at };
                     let group = instance.group;
                     let is_spare = |launch: &Launch| launch.group == group && launch.origin == Origin::Spare;
@@ -227,6 +243,7 @@ impl Core {
             }
             Step::CompleteLifecycle(instance) => {
                 if let Some(instance) = pool.instances.get_mut(&instance) {
+                    let retry_at = retry_at(&mut instance.end_failures);
                     instance.complete = Progress::Failed { retry_at };
                 }
             }
@@ -234,8 +251,10 @@ impl Core {
             Step::ExtendLifecycle(_) => {}
             Step::Describe { .. } => {
                 self.look_failed(id);
-                // Nothing can be asked for before the fleet was seen once: those who wait are told why.
-                if self.pools.get(&id).is_some_and(|pool| !pool.is_observed) {
+                // Nothing can be asked for before the fleet was seen, once or after a lost answer: those who wait are
+                // told why.
+                let is_blind = |pool: &Pool| !pool.is_observed || pool.uncertain_since.is_some();
+                if self.pools.get(&id).is_some_and(is_blind) {
                     self.boot_failed(id, None, kind, cause);
                 }
             }
@@ -246,8 +265,7 @@ impl Core {
         let jitter = self.random.u32(0..=500);
         let now = self.now;
         let Some(pool) = self.pools.get_mut(&id) else { return };
-        let pause =
-            OPERATION_PAUSE.saturating_mul(2u32.saturating_pow(pool.look_failures)).min(LOOK_PAUSE_MAX);
+        let pause = growing_pause(pool.look_failures);
         pool.look_failures = pool.look_failures.saturating_add(1);
         pool.look_after = now + pause + pause * jitter / 1000;
     }
@@ -269,7 +287,7 @@ impl Core {
             Step::Withdraw(gid) => {
                 if let Some(group) = pool.groups.get_mut(&gid) {
                     group.written_at = None;
-                    group.withdraw_failed(now + OPERATION_PAUSE);
+                    group.withdraw_failed(OperationFailure::Transient, now);
                 }
             }
             Step::Terminate { instance, .. } => {
@@ -299,7 +317,7 @@ impl Core {
     ///
     /// 1. A launch that brought no instance is given up, with its wish.
     /// 2. An instance that we asked for, or that its group launched by itself, is to end.
-    /// 3. One that somebody else asked for is no longer waited for; its end is a matter of [`Core::rest`].
+    /// 3. One that somebody else asked for, or may have, is no longer waited for; its end is a matter of [`Core::rest`].
     pub(super) fn boot_deadline_passed(&mut self, id: PoolId) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(&id) else { return };
@@ -323,7 +341,9 @@ impl Core {
             if !instance.is_booting() || instance.boot_deadline > now {
                 continue;
             }
-            if instance.origin == Origin::Stranger {
+            // What another balancer works on may be its own, whoever asked for it.
+            let has_rival = pool.groups.get(&instance.group).is_some_and(|group| group.has_rival);
+            if instance.origin == Origin::Stranger || has_rival {
                 instance.is_overdue = true;
                 self.plan_changed = true;
                 continue;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{GroupObserved, OperationFailure};
+use super::fleet::{Step, growing_pause};
 use super::ids::{GroupId, InstanceId, Mono, OperationId, PoolId};
 use super::scaling::{Launch, Pool};
 use super::{Core, Timer};
@@ -19,8 +20,6 @@ pub(super) const REFUSED: Duration = Duration::from_secs(5);
 pub(super) const REFUSED_MAX: Duration = Duration::from_secs(300);
 /// A look that began within this time after a change of ours may not show it yet: fleets are eventually consistent.
 pub(super) const SETTLE: Duration = Duration::from_secs(3);
-/// How often a wish is tried to be taken back before it is left standing.
-const WITHDRAWALS_MAX: u32 = 3;
 
 /// Who asked for an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,19 +148,29 @@ impl Group {
         }
     }
 
+    /// What of it could be taken back was. The wish is this now, and so many instances of it are there.
+    pub(super) fn withdrawn(&mut self, wish: u32, counted: u32, now: Mono) {
+        self.withdraw = Withdraw::Not;
+        self.withdrawals = 0;
+        self.written_at = Some(now);
+        self.desired = self.desired.map(|desired| desired.min(wish));
+        self.abandoned = self.abandoned.min(wish.saturating_sub(counted));
+    }
+
     /// What became of a wish of ours is not known, or it was refused.
     pub(super) fn wish_not_put(&mut self) {
         self.given_up_early = 0;
     }
 
-    /// The wish could not be taken back: again after a pause, a few times.
-    pub(super) fn withdraw_failed(&mut self, retry_at: Mono) {
-        self.withdrawals += 1;
-        self.withdraw = if self.withdrawals < WITHDRAWALS_MAX {
-            Withdraw::Needed { not_before: retry_at }
-        } else {
-            Withdraw::Not
+    /// The wish could not be taken back: again after a pause, unless that is refused for good.
+    pub(super) fn withdraw_failed(&mut self, kind: OperationFailure, now: Mono) {
+        self.withdraw = match kind {
+            OperationFailure::Permanent => Withdraw::Not,
+            OperationFailure::Transient | OperationFailure::Throttled | OperationFailure::Unavailable => {
+                Withdraw::Needed { not_before: now + growing_pause(self.withdrawals) }
+            }
         };
+        self.withdrawals = self.withdrawals.saturating_add(1);
     }
 }
 
@@ -240,7 +249,7 @@ impl Core {
     pub(super) fn reconcile(&mut self, id: PoolId, gid: GroupId, as_of: Mono) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(&id) else { return };
-        if pool.is_writing(gid) {
+        if pool.is_changing(gid) {
             return;
         }
         let (counted, launches) = (pool.counted(gid), pool.launches_of(gid));
@@ -289,9 +298,10 @@ impl Core {
         let Some(pool) = self.pools.get_mut(&id) else { return };
         // One that nothing is expected of any more goes on failing until its wish is taken back.
         let Some(_) = pool.take_launch(gid, None) else { return };
-        let is_writing = pool.is_writing(gid);
+        let is_waking =
+            pool.operations.values().any(|step| matches!(step, Step::Wake { group, .. } if *group == gid));
         if let Some(group) = pool.groups.get_mut(&gid) {
-            if is_writing {
+            if is_waking {
                 group.given_up_early += 1;
             } else {
                 group.give_up(1, now);
@@ -310,8 +320,9 @@ impl Core {
         });
         let launches = pool.launches.iter().filter(|launch| launch.origin != Origin::Spare);
         let is_short = others.count() + launches.count() < pool.config.instances_min as usize;
-        let is_at_min = pool.groups.get(&gid).is_some_and(Group::is_at_min);
-        !pool.queue.is_empty() || is_short || is_at_min || is_used()
+        // Another balancer may have asked for it.
+        let is_kept = pool.groups.get(&gid).is_some_and(|group| group.is_at_min() || group.has_rival);
+        !pool.queue.is_empty() || is_short || is_kept || is_used()
     }
 
     /// Spares that nobody wants go before they cost: as a wish that is taken back, or as an instance that is ended

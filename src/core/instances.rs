@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -9,11 +10,15 @@ use super::boot::BootLog;
 use super::event::{InstanceState, NoticeReason, OperationFailure, Phase};
 use super::groups::Origin;
 use super::ids::{AgentKey, GroupId, InstanceId, Mono, PoolId};
+use super::scaling::Launch;
 use super::trouble::Trouble;
 use super::{Core, Timer};
 
 /// How long an instance that served keeps its place while its agent is not heard.
-pub(super) const LOST_AGENT_GRACE: std::time::Duration = std::time::Duration::from_secs(30);
+pub(super) const LOST_AGENT_GRACE: Duration = Duration::from_secs(30);
+
+/// How long an agent that could tell its instance is waited for, before it is guessed.
+const NAME_WAIT: Duration = Duration::from_secs(10);
 
 /// Why nothing new is sent to an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,6 +68,8 @@ pub(super) struct Instance {
     pub(super) complete: Progress,
     /// When the fleet is to be asked to hold its end for longer.
     pub(super) extend_at: Mono,
+    /// Steps towards its end that failed.
+    pub(super) end_failures: u32,
 }
 
 /// How far a step towards an instance's end is.
@@ -103,6 +110,23 @@ impl Instance {
         }
     }
 
+    /// It is back in service, from standing by or a warm pool: whatever was known of it was before that.
+    pub(super) fn begin_anew(&mut self, now: Mono, boot_timeout: Duration) {
+        self.boot = BootLog::new(&Launch::by_itself(self.group, self.origin, now));
+        self.launched_at = now;
+        self.boot_deadline = now + boot_timeout;
+        self.is_overdue = false;
+        self.registered_at = None;
+        self.agent_lost_at = None;
+        self.unready_since = None;
+        self.rest_since = now;
+        self.notice = None;
+        self.drain = None;
+        self.terminate = Progress::NotAsked;
+        self.complete = Progress::NotAsked;
+        self.end_failures = 0;
+    }
+
     pub(super) fn is_end_asked(&self) -> bool {
         matches!(self.terminate, Progress::Started | Progress::Asked { .. })
     }
@@ -122,7 +146,7 @@ impl Core {
     /// Finds the instance that an agent speaks for: by the id that it reports, then by its address, then the oldest
     /// that nobody speaks for and whose address the fleet does not know. The last is a guess: it holds until the fleet
     /// shows another address, or an agent names the instance. It is not made for an agent that was there before the
-    /// launch, or beside another at its address.
+    /// launch, or beside another at its address, nor at once for one that may yet say where it runs.
     pub(super) fn bind(&mut self, key: AgentKey) {
         self.doubt_guess(key);
         let Some(agent) = self.agents.get_mut(&key) else { return };
@@ -132,6 +156,9 @@ impl Core {
         let is_alone =
             self.addresses.get(&address).is_none_or(|there| there.iter().all(|&other| other == key));
         let known_since = agent.known_since;
+        // An agent of ours learns its instance within moments of its start, and says so.
+        let is_old = agent.report.heartbeat.is_none();
+        let may_guess = is_old || self.now.since(known_since) >= NAME_WAIT;
         let bound = agent.instance.clone().filter(is_known);
         let named = agent.report.instance.clone();
         let by_id = named.clone().filter(is_known);
@@ -144,7 +171,7 @@ impl Core {
             let is_silent = |i: &Instance| i.agents.is_empty() && i.address.is_none() && i.is_booting();
             let could_be =
                 pool.instances.iter().filter(|(_, i)| is_silent(i) && i.launched_at <= known_since);
-            could_be.min_by_key(|(_, i)| i.launched_at).filter(|_| is_alone && named.is_none())
+            could_be.min_by_key(|(_, i)| i.launched_at).filter(|_| is_alone && named.is_none() && may_guess)
         };
         let is_new = bound.is_none();
         let found = bound.or(by_id).or_else(|| by_address().or_else(by_age).map(|(id, _)| id.clone()));
@@ -164,9 +191,13 @@ impl Core {
         }
     }
 
-    /// Gives up a guess that the fleet's own word about the address contradicts.
+    /// Gives up a guess that the agent's own word, or the fleet's about the address, contradicts.
     fn doubt_guess(&mut self, key: AgentKey) {
         let Some(agent) = self.agents.get(&key).filter(|agent| agent.is_guess) else { return };
+        if agent.report.instance.is_some() && agent.report.instance != agent.instance {
+            self.give_up_guess(key);
+            return;
+        }
         if let Some(instance) = self.instance_of(agent)
             && let Some(address) = instance.address
         {
@@ -174,12 +205,16 @@ impl Core {
         }
     }
 
-    /// Gives up a guess, if the instance turns out to be at this address. It then boots still, as far as is known.
+    /// Gives up a guess, if the instance turns out to be at this address.
     fn doubt_guess_beside(&mut self, key: AgentKey, address: SocketAddr) {
-        let Some(agent) = self.agents.get_mut(&key) else { return };
-        if !agent.is_guess || agent.report.address == address {
-            return;
+        if self.agents.get(&key).is_some_and(|agent| agent.is_guess && agent.report.address != address) {
+            self.give_up_guess(key);
         }
+    }
+
+    /// The agent speaks for nobody that is known. Its instance boots still, as far as is known.
+    fn give_up_guess(&mut self, key: AgentKey) {
+        let Some(agent) = self.agents.get_mut(&key) else { return };
         agent.is_guess = false;
         let Some(id) = agent.instance.take() else { return };
         let Some(pool) = self.pools.get_mut(&agent.pool) else { return };
@@ -268,7 +303,7 @@ impl Core {
             let rest_at = now + pool.config.idle_timeout;
             self.plan_changed = true;
             self.arm_by(Timer::Rest(id), rest_at);
-        } else if is_misconfigured {
+        } else if is_misconfigured && instance.origin != Origin::Stranger {
             // It will not heal by waiting.
             instance.drain = Some(Drain::Fault);
             let cause = error.unwrap_or_else(|| "its llama.cpp cannot be used".into());
@@ -284,8 +319,12 @@ impl Core {
         if instance.agents.iter().any(|key| self.agents.get(key).is_some_and(|agent| agent.is_connected)) {
             return;
         }
-        if let Some(instance) = self.pools.get_mut(&id).and_then(|pool| pool.instances.get_mut(instance_id)) {
+        if let Some(pool) = self.pools.get_mut(&id)
+            && let Some(instance) = pool.instances.get_mut(instance_id)
+        {
             instance.agent_lost_at = Some(now);
+            // Perhaps it is gone itself.
+            pool.look_by(now);
         }
         self.arm_by(Timer::Rest(id), now + LOST_AGENT_GRACE);
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::boot::BootLog;
 use super::event::{Command, GroupObserved, InstanceObserved, InstanceState, OperationFailure, Phase};
-use super::fleet::Step;
 use super::groups::{Origin, SETTLE};
 use super::ids::{GroupId, InstanceId, Mono, OperationId, PoolId};
 use super::instances::{Drain, Instance, Progress};
@@ -30,21 +29,13 @@ impl Core {
     pub(super) fn fleet_observed(
         &mut self,
         id: PoolId,
+        as_of: Mono,
         groups: &BTreeMap<GroupId, GroupObserved>,
         observed: BTreeMap<InstanceId, InstanceObserved>,
     ) {
         self.plan_changed = true;
         let now = self.now;
         let Some(pool) = self.pools.get(&id) else { return };
-        let began = |step: &Step| match step {
-            Step::Describe { began } => Some(*began),
-            Step::Wake { .. }
-            | Step::Withdraw(_)
-            | Step::Terminate { .. }
-            | Step::CompleteLifecycle(_)
-            | Step::ExtendLifecycle(_) => None,
-        };
-        let as_of = pool.operations.values().find_map(began).unwrap_or(now);
         let settle = if pool.config.looks.is_some() { SETTLE } else { std::time::Duration::ZERO };
         let clears_doubt = pool.uncertain_since.is_some_and(|since| since + settle <= as_of);
         for (&gid, &seen) in groups {
@@ -111,15 +102,19 @@ impl Core {
             instance.group = seen.group;
             instance.address = seen.address;
             if instance.state == InstanceState::Aside && seen.state != InstanceState::Aside {
-                // Back in service: as good as new.
-                instance.rest_since = now;
-                instance.boot_deadline = now + pool.config.boot_timeout;
+                instance.begin_anew(now, pool.config.boot_timeout);
             }
             instance.boot.saw(&seen.state, now);
             instance.state = seen.state;
             match instance.state {
                 InstanceState::Terminating | InstanceState::TerminatingWait => {
                     instance.drain = Some(Drain::Notice);
+                    if let Progress::Asked { at } = instance.complete
+                        && at + TERMINATION_SHOWN_MAX <= as_of
+                    {
+                        // Another hook holds it.
+                        instance.complete = Progress::NotAsked;
+                    }
                 }
                 InstanceState::Pending | InstanceState::Running => {
                     if let Progress::Asked { at } = instance.terminate
@@ -232,6 +227,7 @@ impl Pool {
                 terminate: Progress::NotAsked,
                 complete: Progress::NotAsked,
                 extend_at: Mono::default(),
+                end_failures: 0,
             },
         );
     }

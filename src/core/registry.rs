@@ -142,6 +142,7 @@ impl Core {
         agent.reported_at = now;
         let before = std::mem::replace(&mut agent.report, report);
         let (address_before, notice_before) = (before.address, before.notice.filter(|_| !is_new));
+        let had_name = !is_new && before.instance == agent.report.instance;
         agent.serving_since = match agent.serving_since {
             _ if !agent.is_serving() => None,
             None => Some(now),
@@ -155,6 +156,7 @@ impl Core {
         }
         let silent_at = now + agent.heartbeat * SILENT_HEARTBEATS;
         let pool = agent.pool;
+        let served_others = if agent.foreign > 0 { agent.instance.clone() } else { None };
         if address_before != address {
             self.leave_address(key, address_before);
         }
@@ -163,6 +165,12 @@ impl Core {
         // A server that is too busy to answer for its slots has not said that they are free.
         if self.agents.get(&key).is_some_and(Agent::is_serving) {
             self.release_cooled(key, sampled);
+        }
+        if let Some(id) = served_others
+            && let Some(instance) = self.pools.get_mut(&pool).and_then(|pool| pool.instances.get_mut(&id))
+        {
+            // What others do there is use as well.
+            instance.rest_since = now;
         }
         self.bind(key);
         let agent = self.agents.get(&key);
@@ -174,8 +182,8 @@ impl Core {
         }
         // It names an instance that the fleet has not shown yet: a look binds them.
         if serves
-            && !was_serving
             && is_unshown
+            && !(was_serving && had_name)
             && let Some(pool) = self.pools.get_mut(&pool)
         {
             pool.look_by(now);

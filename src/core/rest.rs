@@ -4,6 +4,7 @@ use super::event::InstanceState;
 use super::groups::{Group, Origin};
 use super::ids::{InstanceId, PoolId};
 use super::instances::{Drain, Instance, LOST_AGENT_GRACE, Progress};
+use super::registry::Agent;
 use super::{Core, Timer};
 
 /// How often it is asked again whether an instance may rest.
@@ -69,9 +70,9 @@ impl Core {
     /// Whether an instance has earned its rest.
     ///
     /// 1. A registered instance leaves, whatever else happens, if its agent is lost for good, or if its server has been
-    ///    of no use for as long as a boot may take.
+    ///    of no use for as long as a boot may take; not while another balancer works on its group.
     /// 2. One that is somebody else's and was never heard of leaves once it has had its time to boot and to rest; not while
-    ///    another balancer, or whoever it is, works on its group.
+    ///    another balancer, or whoever it is, works on its group, nor while an agent is heard that knows no instance.
     /// 3. What a group launched by itself, and nobody wants, leaves while it boots.
     /// 4. Nothing else leaves while anything waits or boots, while another leaves, or below the least number, the group's
     ///    and the pool's.
@@ -84,16 +85,24 @@ impl Core {
             return;
         }
         let (boot_timeout, idle_timeout) = (pool.config.boot_timeout, pool.config.idle_timeout);
+        // It may speak for any instance that is not heard of.
+        let is_nameless = |agent: &Agent| {
+            let is_bound = agent.instance.is_some() || agent.report.instance.is_some();
+            agent.pool == id && agent.is_connected && !is_bound
+        };
+        let has_nameless = self.agents.values().any(is_nameless);
         let mut lost = Vec::new();
         for instance in pool.instances.values_mut() {
             let is_lost = instance.agent_lost_at.is_some_and(|at| at + LOST_AGENT_GRACE <= now)
                 || instance.unready_since.is_some_and(|at| at + boot_timeout <= now);
-            let is_alone = pool.groups.get(&instance.group).is_none_or(|group| {
-                !group.has_rival && group.foreign_write_at.is_none_or(|at| at + idle_timeout <= now)
-            });
-            let is_forgotten =
-                instance.is_overdue && instance.boot_deadline + idle_timeout <= now && is_alone;
-            let is_lost = (is_lost && instance.registered_at.is_some()) || is_forgotten;
+            let group = pool.groups.get(&instance.group);
+            let has_rival = group.is_some_and(|group| group.has_rival);
+            let is_calm =
+                group.and_then(|group| group.foreign_write_at).is_none_or(|at| at + idle_timeout <= now);
+            let has_had_its_time = instance.is_overdue && instance.boot_deadline + idle_timeout <= now;
+            let is_forgotten = has_had_its_time && is_calm && !has_nameless;
+            // Another balancer may hear what this one does not.
+            let is_lost = ((is_lost && instance.registered_at.is_some()) || is_forgotten) && !has_rival;
             if is_lost && instance.drain.is_none() && instance.is_there() {
                 instance.drain = Some(Drain::Fault);
                 lost.extend(instance.agents.iter().copied());

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::boot::{BootTimes, ServiceTime};
+use super::boot::{BOOT_ASSUMED, BootTimes, ServiceTime};
 use super::event::{Action, AgentReport, InstanceState, NoticeReason, Plan, Wait};
 use super::fair_queue::{FairQueue, Place, Width};
 use super::fleet::Step;
@@ -18,6 +18,8 @@ use super::{Core, PoolConfig};
 
 /// How often a backlog is weighed against a boot.
 const GROW_INTERVAL: Duration = Duration::from_secs(1);
+/// The fleet is not looked at more often, however often there is a reason to.
+const LOOKS_APART_MIN: Duration = Duration::from_secs(1);
 
 /// Slots that are kept for a request for several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +139,9 @@ impl Pool {
         if self.config.looks.is_none() {
             return self.instances_all();
         }
-        self.launches.len() + self.instances.values().filter(|instance| instance.is_counted()).count()
+        // Nothing is expected of one that is overdue, and it is not ours.
+        let held = self.instances.values().filter(|instance| instance.is_counted() && !instance.is_overdue);
+        self.launches.len() + held.count()
     }
 
     /// Launches that may yet register.
@@ -176,6 +180,11 @@ impl Pool {
         })
     }
 
+    /// Whether what the group wishes for is being changed by us, in either way.
+    pub(super) fn is_changing(&self, group: GroupId) -> bool {
+        self.is_writing(group) || self.is_decrementing(group)
+    }
+
     pub(super) fn is_looking(&self) -> bool {
         self.operations.values().any(|step| matches!(step, Step::Describe { .. }))
     }
@@ -185,9 +194,12 @@ impl Pool {
         self.groups.values().any(|group| group.withdraw != Withdraw::Not)
     }
 
-    /// Whether something boots, drains or ends: then the fleet is looked at more often.
+    /// Whether something boots, drains, ends or is not heard: then the fleet is looked at more often.
     fn is_moving(&self) -> bool {
-        let is_moving = |i: &Instance| i.state != InstanceState::Aside && (i.is_booting() || i.is_ending());
+        let is_moving = |i: &Instance| {
+            let may_be_gone = i.agent_lost_at.is_some();
+            i.state != InstanceState::Aside && (i.is_booting() || i.is_ending() || may_be_gone)
+        };
         !self.launches.is_empty() || self.is_withdrawing() || self.instances.values().any(is_moving)
     }
 
@@ -203,7 +215,7 @@ impl Pool {
 impl Core {
     /// The steps that load and fleet ask for, for each pool:
     ///
-    /// 1. Without a fleet, or shutting down: none.
+    /// 1. Without a fleet: none. Shutting down: ends that the fleet holds are held for longer, for answers that run.
     /// 2. The fleet is looked at when that is due: at the start, after a lost answer, while something moves, and now and
     ///    then.
     /// 3. An answer was lost: nothing is repeated before the fleet was observed.
@@ -215,10 +227,11 @@ impl Core {
     pub fn plan(&self, now: Now) -> Plan {
         let now = self.now.max(now.mono);
         let mut plan = Plan::default();
-        if self.shutting_down {
-            return plan;
-        }
         for (&id, pool) in self.pools.iter().filter(|(_, pool)| pool.config.has_fleet) {
+            if self.shutting_down {
+                self.plan_extensions(id, pool, now, &mut plan);
+                continue;
+            }
             self.plan_look(id, pool, now, &mut plan);
             if pool.uncertain_since.is_some() {
                 continue;
@@ -244,7 +257,8 @@ impl Core {
         let routine = pool.config.looks.map(|looks| {
             let interval = if pool.is_moving() { looks.hurry } else { looks.rest };
             let due = pool.looked_at.map_or(now, |at| at + interval);
-            pool.look_by.map_or(due, |by| by.min(due))
+            let early = pool.looked_at.map_or(now, |at| at + LOOKS_APART_MIN);
+            pool.look_by.map_or(due, |by| by.max(early).min(due))
         });
         let Some(due) = after_loss.or(routine) else { return };
         let due = due.max(pool.look_after);
@@ -255,18 +269,28 @@ impl Core {
         }
     }
 
+    /// Ends that the fleet holds are held for as long as something is served there.
+    fn plan_extensions(&self, id: PoolId, pool: &Pool, now: Mono, plan: &mut Plan) {
+        let held = pool.instances.iter().filter(|(_, i)| i.state == InstanceState::TerminatingWait);
+        for (instance_id, instance) in held.filter(|(_, instance)| self.is_busy(instance)) {
+            if instance.extend_at > now {
+                plan.wait_until(instance.extend_at, Wait::LifecycleBeat);
+                continue;
+            }
+            let (group, instance) = (instance.group, instance_id.clone());
+            plan.actions.push(Action::ExtendLifecycle { pool: id, group, instance });
+        }
+    }
+
     fn plan_ends(&self, id: PoolId, pool: &Pool, now: Mono, plan: &mut Plan) {
+        self.plan_extensions(id, pool, now, plan);
+        let in_sight = pool.instances_staying() - pool.launches.len();
         for (instance_id, instance) in &pool.instances {
             let (group, instance_id) = (instance.group, instance_id.clone());
             let is_busy = self.is_busy(instance);
             if instance.state == InstanceState::TerminatingWait {
                 match instance.complete {
-                    _ if is_busy && instance.extend_at > now => {
-                        plan.wait_until(instance.extend_at, Wait::LifecycleBeat);
-                    }
-                    _ if is_busy => {
-                        plan.actions.push(Action::ExtendLifecycle { pool: id, group, instance: instance_id });
-                    }
+                    _ if is_busy => {}
                     Progress::Failed { retry_at } if retry_at > now => {
                         plan.wait_until(retry_at, Wait::TerminateBackoff);
                     }
@@ -287,7 +311,9 @@ impl Core {
                 continue;
             }
             let is_at_min = pool.groups.get(&group).is_some_and(Group::is_at_min);
-            if is_at_min && drain == Drain::Idle {
+            // What is to take its place may yet fail.
+            let is_last = instance.registered_at.is_some() && in_sight < pool.config.instances_min as usize;
+            if (is_at_min || is_last) && drain == Drain::Idle {
                 continue;
             }
             // A number that is on its way was reckoned with this instance.
@@ -347,7 +373,7 @@ impl Core {
             return;
         }
         // The number is absolute, and what is counted in it is about to change: the answer of that comes first.
-        if group.desired.is_some() && (pool.is_decrementing(gid) || pool.is_writing(gid)) {
+        if group.desired.is_some() && (pool.is_changing(gid) || plan.decrements(id, gid)) {
             return;
         }
         let wanted = if below_min { (pool.config.instances_min as usize).max(staying) } else { staying + 1 };
@@ -366,7 +392,10 @@ impl Core {
     /// Whether the backlog takes longer on what runs and boots than another boot takes. Never before both were
     /// measured: a boot that is under way has first to show what it brings.
     fn growth_pays(&self, id: PoolId, pool: &Pool, now: Mono) -> bool {
-        let Some(boot) = pool.boots.quantile(500) else { return false };
+        // After a restart nothing was measured, and yet something serves.
+        let has_booted = pool.instances.values().any(|instance| instance.registered_at.is_some());
+        let assumed = has_booted.then_some(BOOT_ASSUMED);
+        let Some(boot) = pool.boots.quantile(500).or(assumed) else { return false };
         let oldest =
             self.leases.values().find(|lease| lease.pool == id).map(|lease| now.since(lease.granted_at));
         let Some(service) = pool.service.estimate().max(oldest) else { return false };
@@ -379,10 +408,14 @@ impl Core {
         pool.slots_learnt.unwrap_or(pool.config.slots_hint).max(1)
     }
 
-    /// Slots of the agents that are up.
+    /// Slots of the agents that are up and stay.
     pub(super) fn slots_serving(&self, pool: PoolId) -> u32 {
         let agents = self.agents.values().filter(|agent| agent.pool == pool && agent.is_serving());
-        agents.map(|agent| agent.report.slots_total).sum()
+        let staying = agents.filter(|agent| {
+            let is_leaving = |instance: &Instance| instance.drain.is_some() || !instance.is_there();
+            agent.report.notice.is_none() && !self.instance_of(agent).is_some_and(is_leaving)
+        });
+        staying.map(|agent| agent.report.slots_total).sum()
     }
 
     /// Servers that are up, quarantined or not, and instances whose agent was lost a moment ago. Those that leave do
@@ -432,7 +465,7 @@ fn plan_withdrawals(id: PoolId, pool: &Pool, now: Mono, plan: &mut Plan) {
                 plan.wait_until(not_before, Wait::WithdrawBackoff);
             }
             // A wish that is being raised is not lowered in the same breath.
-            Withdraw::Needed { .. } if !pool.is_writing(group) => {
+            Withdraw::Needed { .. } if !pool.is_changing(group) && !plan.decrements(id, group) => {
                 plan.actions.push(Action::Withdraw { pool: id, group });
             }
             Withdraw::Needed { .. } | Withdraw::Started | Withdraw::Not => {}
@@ -441,6 +474,14 @@ fn plan_withdrawals(id: PoolId, pool: &Pool, now: Mono, plan: &mut Plan) {
 }
 
 impl Plan {
+    /// Whether it lowers the group's wish by the end of an instance.
+    fn decrements(&self, pool: PoolId, group: GroupId) -> bool {
+        self.actions.iter().any(|action| {
+            matches!(action, Action::Terminate { pool: of, group: in_group, replace: false, .. }
+                if (*of, *in_group) == (pool, group))
+        })
+    }
+
     fn wait_until(&mut self, at: Mono, why: Wait) {
         let wait = (at, why);
         self.wait = Some(self.wait.map_or(wait, |earlier| earlier.min(wait)));

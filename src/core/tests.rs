@@ -196,14 +196,14 @@ impl Scene {
             (InstanceId::from(*id), InstanceObserved { group: GROUP, state: state.clone(), address: None })
         };
         let instances = instances.iter().map(seen).collect();
-        self.tell(Event::FleetObserved { pool: POOL, groups: BTreeMap::new(), instances })
+        self.tell(Event::FleetObserved { pool: POOL, began: self.now, groups: BTreeMap::new(), instances })
     }
 
     fn observe_at(&mut self, instance: &str, agent: u64) -> Vec<String> {
         let seen =
             InstanceObserved { group: GROUP, state: InstanceState::Running, address: Some(address(agent)) };
         let instances = BTreeMap::from([(instance.into(), seen)]);
-        self.tell(Event::FleetObserved { pool: POOL, groups: BTreeMap::new(), instances })
+        self.tell(Event::FleetObserved { pool: POOL, began: self.now, groups: BTreeMap::new(), instances })
     }
 
     fn plan(&self) -> Vec<Action> {
@@ -218,7 +218,7 @@ impl Scene {
 
     fn succeed(&mut self, operation: u64, launched: &[&str]) -> Vec<String> {
         let launched = launched.iter().map(|&id| id.into()).collect();
-        self.tell(Event::OperationSucceeded { operation: OperationId(operation), launched })
+        self.tell(Event::OperationSucceeded { operation: OperationId(operation), launched, wish: None })
     }
 
     fn fail_operation(&mut self, operation: u64, kind: OperationFailure) -> Vec<String> {

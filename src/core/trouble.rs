@@ -51,8 +51,9 @@ impl Core {
     /// 1. The fleet is asked too often: again after a pause that grows, for as long as it takes.
     /// 2. The group has nothing to give, or refuses for good: it is left alone for a while, and the next is asked at
     ///    once. If all are left alone, the waiting clients are told.
-    /// 3. Anything else is repeated after a pause. After three in a row the waiting clients are told, and so is whoever
-    ///    comes, for a time that doubles; then one launch is tried, and its failure opens the next, longer such time.
+    /// 3. Anything else is repeated after a pause. After three in a row the next group is asked, if there is one. Else
+    ///    the waiting clients are told, and so is whoever comes, for a time that doubles; then one launch is tried, and its
+    ///    failure opens the next, longer such time.
     pub(super) fn boot_failed(
         &mut self,
         id: PoolId,
@@ -85,6 +86,14 @@ impl Core {
         if !is_final && trouble.failures < BOOT_FAILURES_MAX {
             return;
         }
+        let has_other =
+            pool.groups.iter().any(|(&other, found)| Some(other) != group && !found.is_blocked(now));
+        if has_other && let Some(group) = group.and_then(|group| pool.groups.get_mut(&group)) {
+            group.block(OperationFailure::Unavailable, cause, now);
+            pool.trouble.failures = 0;
+            return;
+        }
+        let trouble = &mut pool.trouble;
         trouble.failures = BOOT_FAILURES_MAX - 1;
         trouble.refusal = (trouble.refusal * 2).clamp(REFUSAL, REFUSAL_MAX);
         trouble.refuse_until = Some(now + trouble.refusal);
@@ -118,7 +127,11 @@ impl Core {
         let trouble = &pool.trouble;
         let has_failed = trouble.failures > 0 || trouble.throttled > 0;
         let fails = has_failed && self.serving(id, pool) == 0;
-        fails.then(|| rejection(trouble.pause_until, trouble.cause(), self.now))
+        let again = match pool.pending() {
+            0 => trouble.pause_until,
+            _ => self.now + self.boot_eta(id),
+        };
+        fails.then(|| rejection(again, trouble.cause(), self.now))
     }
 }
 

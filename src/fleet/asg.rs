@@ -21,6 +21,7 @@ mod launch;
 mod look;
 mod start;
 
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub struct AsgConfig {
     pub wake: AsgWake,
     /// How many instances there may be in all, to be told beside the groups' own limits.
     pub instances_max: u32,
+    /// Where this balancer is managed: it tells it from others on the same machine.
+    pub management: SocketAddr,
 }
 
 /// The handle of a fleet of Auto Scaling groups.
@@ -92,7 +95,7 @@ impl AsgFleet {
     ///
     /// 1. A group that can have been raised by others since it was seen is looked at first: its wish is never lowered.
     ///    One that was empty a moment ago, and protects what runs, is asked at once.
-    /// 2. It wishes for as many already: nothing is to be done.
+    /// 2. It wishes for more already: nothing is to be done.
     /// 3. It may not have so many: refused.
     ///
     /// # Errors
@@ -112,8 +115,8 @@ impl AsgFleet {
             self.look_at(group).await?;
         }
         let seen = self.seen(group)?;
-        if seen.desired >= instances {
-            tracing::debug!(group = name, desired = seen.desired, "it wishes for as many already");
+        if seen.desired > instances {
+            tracing::debug!(group = name, desired = seen.desired, "it wishes for more already");
             return Ok(Vec::new());
         }
         if instances > seen.max {
@@ -126,46 +129,53 @@ impl AsgFleet {
                 self.update(group, |state| state.desired = instances);
                 Ok(Vec::new())
             }
-            AsgWake::LaunchInstances => self.launch(group, name, instances - seen.desired, &seen).await,
+            AsgWake::LaunchInstances => {
+                self.launch(group, name, instances.saturating_sub(seen.desired), &seen).await
+            }
         }
     }
 
     /// Takes back what the group wishes for beyond the instances that it has, in any state; reads them anew just
-    /// before. Without protection of what runs nothing is taken back: AWS might end an instance that serves.
+    /// before. Without protection of what runs nothing is taken back: AWS might end an instance that serves. Returns what the
+    /// group wishes for then.
     ///
     /// # Errors
     ///
     /// If AWS refuses.
-    pub async fn withdraw(&self, group: GroupId) -> Result<(), AsgError> {
+    pub async fn withdraw(&self, group: GroupId) -> Result<u32, AsgError> {
         let name = self.name(group)?;
         self.look_at(group).await?;
         let seen = self.seen(group)?;
         let there = u32::try_from(seen.instances.len()).unwrap_or(u32::MAX).max(seen.min);
         if there >= seen.desired {
-            return Ok(());
+            return Ok(seen.desired);
         }
         if !seen.is_protected {
             tracing::warn!(group = name, "its wish is left standing, for nothing protects its instances");
-            return Ok(());
+            return Ok(seen.desired);
         }
         self.set_desired(name, there).await?;
         self.update(group, |state| state.desired = there);
-        Ok(())
+        // What still fails of it is not about the next wish.
+        self.forget_failures(group).await;
+        Ok(there)
     }
 
-    /// Ends an instance, and its group's wish for it unless another is to take its place. One that is gone already is
-    /// no error.
+    /// Ends an instance, and its group's wish for it unless another is to take its place.
     ///
     /// # Errors
     ///
-    /// If AWS refuses.
+    /// If AWS refuses, or it is gone already: then no wish was lowered.
     pub async fn terminate(&self, instance: &InstanceId, replace: bool) -> Result<(), AsgError> {
         let call = self.writer.terminate_instance_in_auto_scaling_group();
         let call = call.instance_id(&*instance.0).should_decrement_desired_capacity(!replace);
-        let answer = call.send().await;
+        let Err(error) = call.send().await else { return Ok(()) };
+        let error = CallError::of("autoscaling:TerminateInstanceInAutoScalingGroup", &error);
         // "Instance Id not found - No managed instance found for instance ID …"
-        let action = "autoscaling:TerminateInstanceInAutoScalingGroup";
-        settled(instance, "not found", answer.map_err(|error| CallError::of(action, &error)))
+        if matches!(&error, CallError::Rejected { message, .. } if message.contains("not found")) {
+            return Err(AsgError::Gone(instance.clone()));
+        }
+        Err(AsgError::Call { what: instance.to_string(), error })
     }
 
     /// Lets an end go on that the group's hooks hold.
@@ -175,12 +185,13 @@ impl AsgFleet {
     /// If AWS refuses. A hook that holds nothing (any more) is no error.
     pub async fn complete_lifecycle(&self, group: GroupId, instance: &InstanceId) -> Result<(), AsgError> {
         let name = self.name(group)?;
-        for hook in self.hooks(group, name).await? {
+        // Read anew: one that is not known would hold the end until its own time is over.
+        for hook in self.read_hooks(group, name).await? {
             let call = self.writer.complete_lifecycle_action().auto_scaling_group_name(name);
             let call = call.lifecycle_hook_name(hook).instance_id(&*instance.0);
             let answer = call.lifecycle_action_result("CONTINUE").send().await;
             let answer = answer.map_err(|error| CallError::of("autoscaling:CompleteLifecycleAction", &error));
-            settled(instance, NO_ACTION, answer)?;
+            settled(instance, answer)?;
         }
         Ok(())
     }
@@ -196,7 +207,7 @@ impl AsgFleet {
             let call = self.writer.record_lifecycle_action_heartbeat().auto_scaling_group_name(name);
             let answer = call.lifecycle_hook_name(hook).instance_id(&*instance.0).send().await;
             let action = "autoscaling:RecordLifecycleActionHeartbeat";
-            settled(instance, NO_ACTION, answer.map_err(|error| CallError::of(action, &error)))?;
+            settled(instance, answer.map_err(|error| CallError::of(action, &error)))?;
         }
         Ok(())
     }
@@ -213,14 +224,15 @@ impl AsgFleet {
         }
     }
 
-    /// The hooks that hold ends, read once and again when there seem to be none.
+    /// The hooks that hold ends, as they were last read.
     async fn hooks(&self, group: GroupId, name: &str) -> Result<Vec<String>, AsgError> {
         let known = self.states().get(group.0 as usize).map(|state| state.hooks.clone()).unwrap_or_default();
-        if !known.is_empty() {
-            return Ok(known);
-        }
+        if known.is_empty() { self.read_hooks(group, name).await } else { Ok(known) }
+    }
+
+    async fn read_hooks(&self, group: GroupId, name: &str) -> Result<Vec<String>, AsgError> {
         let answer = self.reader.describe_lifecycle_hooks().auto_scaling_group_name(name).send().await;
-        let answer = answer.map_err(|error| AsgError::Call {
+        let answer = answer.map_err(|error| AsgError::Look {
             what: name.to_owned(),
             error: CallError::of("autoscaling:DescribeLifecycleHooks", &error),
         })?;
@@ -246,9 +258,12 @@ impl AsgFleet {
 
     /// Notes what a call of ours changed.
     fn update(&self, group: GroupId, change: impl FnOnce(&mut Seen)) {
-        if let Some((seen, _)) = self.states().get_mut(group.0 as usize).and_then(|state| state.seen.as_mut())
-        {
-            change(seen);
+        let now = self.clock.mono();
+        if let Some(state) = self.states().get_mut(group.0 as usize) {
+            state.changed_at = now;
+            if let Some((seen, _)) = &mut state.seen {
+                change(seen);
+            }
         }
     }
 
@@ -257,10 +272,10 @@ impl AsgFleet {
     }
 }
 
-/// A refusal that says so means that there is nothing to do (any more).
-fn settled<T>(instance: &InstanceId, is_over: &str, answer: Result<T, CallError>) -> Result<(), AsgError> {
+/// A hook that holds nothing for the instance has nothing to do.
+fn settled<T>(instance: &InstanceId, answer: Result<T, CallError>) -> Result<(), AsgError> {
     match answer.map(drop) {
-        Err(CallError::Rejected { message, .. }) if message.contains(is_over) => Ok(()),
+        Err(CallError::Rejected { message, .. }) if message.contains(NO_ACTION) => Ok(()),
         answer => answer.map_err(|error| AsgError::Call { what: instance.to_string(), error }),
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::refusal::Refusal;
 use crate::core::snapshot::{AgentSnapshot, PoolSnapshot, Snapshot};
-use crate::core::{AgentId, AgentKey, Incarnation, InstanceId, Phase, PoolId};
+use crate::core::{AgentId, AgentKey, Incarnation, InstanceId, Notice, Phase, PoolId};
 use crate::metrics::cloudwatch::PutsSnapshot;
 
 /// One agent. The fields down to `slots_processing` have the names and types of Paddler 1.x.
@@ -36,6 +36,11 @@ struct Agent {
     leases: usize,
     phase: Phase,
     instance: Option<InstanceId>,
+    /// The cloud's zone that it is in, and the group that it says it belongs to.
+    zone: Option<Arc<str>>,
+    group: Option<Arc<str>>,
+    /// That its machine is about to end.
+    notice: Option<Notice>,
     pool: PoolId,
     /// Which life of the agent.
     incarnation: Incarnation,
@@ -67,6 +72,9 @@ impl Agent {
             leases: agent.leases,
             phase: agent.phase,
             instance: agent.instance,
+            zone: agent.zone,
+            group: agent.group,
+            notice: agent.notice,
             pool: agent.pool,
             incarnation: agent.key.incarnation,
             is_connected: agent.is_connected,

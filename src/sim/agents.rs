@@ -11,6 +11,9 @@ use crate::core::{
 /// The longest between counting the slots and sending the report.
 const AGE_MAX: Duration = Duration::from_millis(100);
 
+/// An agent that starts learns from its machine's metadata on which instance it runs.
+const NAME_MAX: Duration = Duration::from_millis(300);
+
 /// One agent's process, over all its lives.
 #[derive(Debug)]
 pub(super) struct AgentModel {
@@ -26,12 +29,15 @@ pub(super) struct AgentModel {
     heard_at: Option<Mono>,
     /// It said more or fewer slots than there are.
     told_lie: bool,
+    /// Its next report does not say yet on which instance it runs.
+    is_nameless: bool,
 }
 
 impl World {
     pub(super) fn add_agent(&mut self, host: usize) {
         let id = AgentId(self.host_of_agent.len() as u64);
         self.host_of_agent.insert(id, host);
+        let is_nameless = self.chance(300);
         self.hosts[host].agents.push(AgentModel {
             key: AgentKey { agent: id, incarnation: Incarnation(1) },
             connection: None,
@@ -40,6 +46,7 @@ impl World {
             told_until: Mono::default(),
             heard_at: None,
             told_lie: false,
+            is_nameless,
         });
         self.agent_connects(host, self.hosts[host].agents.len() - 1);
     }
@@ -118,7 +125,11 @@ impl World {
         let told_until = found.told_until;
         let age = self.up_to(AGE_MAX);
         let delay = self.up_to(self.options.network_max);
-        let report = self.report(host, age);
+        let mut report = self.report(host, age);
+        let is_nameless = std::mem::take(&mut self.hosts[host].agents[agent].is_nameless);
+        if is_nameless {
+            report.instance = None;
+        }
         let every = self.pool(report.pool).report_every;
         let at = told_until.max(self.now + age + delay);
         // While a request of ours waits inside llama.cpp, a count of busy slots does not tell whose they are.
@@ -128,7 +139,8 @@ impl World {
         self.hosts[host].agents[agent].told_until = at;
         let event = Box::new(Event::AgentReported { agent: key, connection, report: Box::new(report) });
         self.at(at, Happening::ReportTold { host, event, foreign, is_true });
-        self.after(every, Happening::Sample { host, agent, epoch });
+        let next = if is_nameless { NAME_MAX } else { every };
+        self.after(next, Happening::Sample { host, agent, epoch });
     }
 
     fn report(&self, at: usize, age: Duration) -> AgentReport {
@@ -146,7 +158,12 @@ impl World {
             pool: host.pool,
             name: None,
             address: host.address,
-            instance: host.instance.clone().filter(|_| !pool.agents_are_old),
+            // A server that was started by hand beside a group has a name as well, which no group shows.
+            instance: host
+                .instance
+                .clone()
+                .or_else(|| pool.config.looks.map(|_| format!("by-hand-{at}").as_str().into()))
+                .filter(|_| !pool.agents_are_old),
             phase,
             slots_total: if is_ready { total } else { 0 },
             slots_busy: if is_ready { host.server.busy().min(total) } else { 0 },
@@ -181,13 +198,11 @@ impl World {
         if let Some(reporter) = reporter {
             let before = reporter.heard_at.replace(now);
             reporter.told_lie = !is_true;
-            if latest == Some(connection) {
-                let is_calm = before.is_some_and(|before| found.calm_since + slack < before);
-                found.foreign_known = if is_calm && is_true { foreign } else { 0 };
-            } else {
-                // The core may go by this one, if the later one is not heard.
-                found.foreign_known = found.foreign_known.min(foreign);
-            }
+            let is_calm = before.is_some_and(|before| found.calm_since + slack < before);
+            let known = if is_calm && is_true { foreign } else { 0 };
+            let is_latest = latest == Some(connection);
+            // The core may go by an earlier connection, if the later one is not heard.
+            found.foreign_known = if is_latest { known } else { found.foreign_known.min(known) };
             let is_lying = found.lie != 0 || found.agents.iter().any(|agent| agent.told_lie);
             found.is_excused = is_lying || (found.is_excused && lies_on);
         }

@@ -174,7 +174,7 @@ impl World {
     /// An action harms nobody.
     pub(super) fn check_action(&mut self, action: &Action) {
         let pool = action.pool();
-        if self.is_shutting_down {
+        if self.is_shutting_down && !matches!(action, Action::ExtendLifecycle { .. }) {
             self.fail(&format!("{action:?} during the shutdown"));
         }
         match action {
@@ -182,7 +182,14 @@ impl World {
                 if self.fleet.wakes(pool) > 0 {
                     self.fail(&format!("a second wake of pool {pool} while one is in flight"));
                 }
-                if *instances > self.pool(pool).config.instances_max + self.fleet.foreign_wishes {
+                let boot_timeout = self.pool(pool).config.boot_timeout;
+                // Of those that were not heard of in time nothing is expected.
+                let is_overdue = |host: &&super::hosts::Host| {
+                    host.pool == pool && !host.has_registered && host.launched_at + boot_timeout <= self.now
+                };
+                let overdue = self.hosts.iter().filter(is_overdue).filter(|host| host.is_there()).count();
+                let others = self.fleet.foreign_wishes + overdue as u32;
+                if *instances > self.pool(pool).config.instances_max + others {
                     self.fail(&format!("a wake of pool {pool} to {instances} instances"));
                 }
             }
@@ -221,6 +228,7 @@ impl World {
         let pools = snapshot.pools.iter().find(|seen| seen.pool == pool);
         let drain =
             pools.and_then(|pool| pool.instances.iter().find(|seen| Some(&seen.id) == instance.as_ref()));
+        let is_registered = drain.is_some_and(|seen| seen.registered);
         let drain = drain.and_then(|seen| seen.drain);
         let boot_timeout = self.pool(pool).config.boot_timeout;
         let is_named = self.pool(pool).fleet_names_launches;
@@ -253,7 +261,7 @@ impl World {
             pools.map_or(0, |pool| pool.instances.iter().filter(|seen| seen.drain.is_none()).count());
         let is_below_min = staying < self.pool(pool).config.instances_min as usize;
         // A spare that boots is ended while what was asked for is on its way, in sight or not.
-        if drain == Some(Drain::Idle) && is_below_min && self.hosts[at].has_registered {
+        if drain == Some(Drain::Idle) && is_below_min && is_registered {
             self.fail(&format!("{name} is terminated as idle below the least number"));
         }
     }

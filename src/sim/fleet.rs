@@ -37,6 +37,7 @@ pub(super) struct Operation {
     is_done: bool,
     answer: Answer,
     launched: Vec<InstanceId>,
+    wish: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl World {
             self.count("a wake");
         }
         let begun_at = self.now;
-        let found = Operation { action, begun_at, is_done, answer, launched: Vec::new() };
+        let found = Operation { action, begun_at, is_done, answer, launched: Vec::new(), wish: None };
         self.fleet.operations.insert(operation, found);
         let most = self.pool(pool).operation_max;
         let works = self.up_to(most);
@@ -115,7 +116,12 @@ impl World {
                     self.set_desired(pool, group, instances, begun_at);
                 }
             }
-            Action::Withdraw { pool, group } if is_done => self.withdraw(pool, group),
+            Action::Withdraw { pool, group } if is_done => {
+                let wish = self.withdraw(pool, group);
+                if let Some(found) = self.fleet.operations.get_mut(&operation) {
+                    found.wish = wish;
+                }
+            }
             Action::CompleteLifecycle { instance, .. } if is_done => {
                 if let Some(&host) = self.host_of_instance.get(&instance)
                     && self.hosts[host].state == HostState::Held
@@ -172,6 +178,9 @@ impl World {
     ) {
         let Some(&host) = self.host_of_instance.get(instance) else { return };
         if !matches!(self.hosts[host].state, HostState::Pending | HostState::Running) {
+            if let Some(found) = self.fleet.operations.get_mut(&operation) {
+                found.answer = Answer::Failure(OperationFailure::Transient);
+            }
             return;
         }
         if !replace && !self.may_decrement(pool, group) {
@@ -195,7 +204,11 @@ impl World {
         let is_wake = matches!(found.action, Action::Wake { .. });
         match found.answer {
             Answer::Success => {
-                self.tell(Event::OperationSucceeded { operation, launched: found.launched });
+                self.tell(Event::OperationSucceeded {
+                    operation,
+                    launched: found.launched,
+                    wish: found.wish,
+                });
                 self.fleet_changed(pool);
             }
             Answer::Failure(kind) => {
@@ -342,13 +355,13 @@ impl World {
             let known = self.core.snapshot().pools.into_iter().filter(|of| of.pool == pool);
             let known = known.flat_map(|of| of.instances).filter(|known| known.registered);
             let lost: Vec<InstanceId> = known.map(|known| known.id).filter(|id| !is_there(id)).collect();
-            self.tell(Event::FleetObserved { pool, groups, instances });
+            self.tell(Event::FleetObserved { pool, began, groups, instances });
             self.tell_launch_failures(pool);
             self.check_aborts(&lost);
         }
         if let Some(operation) = describe {
             self.fleet.operations.remove(&operation);
-            self.tell(Event::OperationSucceeded { operation, launched: Vec::new() });
+            self.tell(Event::OperationSucceeded { operation, launched: Vec::new(), wish: None });
         }
     }
 }

@@ -86,17 +86,18 @@ impl World {
     }
 
     /// The one legal lowering: to what is there in any state, and never below that.
-    pub(super) fn withdraw(&mut self, pool: PoolId, group: GroupId) {
+    pub(super) fn withdraw(&mut self, pool: PoolId, group: GroupId) -> Option<u32> {
         let is_part = |host: &&super::hosts::Host| {
             host.pool == pool && host.group == group && host.instance.is_some() && host.is_there()
         };
         let there = self.hosts.iter().filter(is_part).count() as u32;
-        let Some(found) = self.fleet.groups.get(&(pool, group)) else { return };
-        let wish = there.max(found.min);
-        if wish < found.desired {
+        let found = self.fleet.groups.get(&(pool, group))?;
+        let (wish, desired) = (there.max(found.min), found.desired);
+        if wish < desired {
             self.count("a wish was withdrawn");
             self.write(pool, group, wish, self.now);
         }
+        Some(wish.min(desired))
     }
 
     /// Whether the group may go below its wish by one.

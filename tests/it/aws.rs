@@ -1,6 +1,9 @@
 //! The program on AWS: a fake one whose instances run. Each test ends with what no gateway may ever do: a busy machine that
 //! was ended by a call, a wish that was lowered by number.
 
+mod failures;
+mod notices;
+mod restart;
 mod wakes;
 
 use std::net::SocketAddr;

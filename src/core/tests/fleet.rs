@@ -194,6 +194,11 @@ fn an_instance_whose_server_does_not_come_back_is_replaced() {
     assert_eq!(scene.plan(), [wake(1)]);
 }
 
+/// An agent of Paddler 1.x, which knows no instances.
+fn nameless(agent: u64, slots: u32, busy: u32) -> AgentReport {
+    AgentReport { heartbeat: None, ..ready(agent, slots, busy) }
+}
+
 /// An agent without a name that came while instance "a" booted, and took a request.
 fn guessed() -> Scene {
     let mut scene = Scene::new(PoolConfig { idle_timeout: secs(1), ..config() });
@@ -201,7 +206,7 @@ fn guessed() -> Scene {
     scene.start(1, wake(1));
     scene.succeed(1, &["a"]);
     scene.observe(&[("a", InstanceState::Running)]);
-    assert_eq!(scene.connect(key(2, 1), ready(2, 1, 0)), [grant(0, 0, 2)]);
+    assert_eq!(scene.connect(key(2, 1), nameless(2, 1, 0)), [grant(0, 0, 2)]);
     scene
 }
 
@@ -210,7 +215,7 @@ fn a_guess_whose_instance_is_elsewhere_is_given_up() {
     let mut scene = guessed();
     scene.observe_at("a", 1);
     scene.end(0, LeaseEnd::Done);
-    scene.pass_with(secs(10), &[(key(2, 1), ready(2, 1, 0))]);
+    scene.pass_with(secs(10), &[(key(2, 1), nameless(2, 1, 0))]);
     assert_eq!(scene.plan(), [], "instance a still boots");
     scene.connect(key(1, 1), ready(1, 1, 1));
     scene.pass_with(secs(120), &[(key(1, 1), ready(1, 1, 1))]);
@@ -229,11 +234,11 @@ fn a_guess_is_given_up_when_another_agent_names_the_instance() {
 #[test]
 fn an_agent_that_was_there_before_the_launch_is_not_taken_for_it() {
     let mut scene = Scene::new(PoolConfig { instances_min: 1, idle_timeout: secs(1), ..config() });
-    scene.connect(key(2, 1), ready(2, 1, 0));
-    scene.pass_with(secs(1), &[(key(2, 1), ready(2, 1, 0))]);
+    scene.connect(key(2, 1), nameless(2, 1, 0));
+    scene.pass_with(secs(1), &[(key(2, 1), nameless(2, 1, 0))]);
     scene.start(1, wake(1));
     scene.succeed(1, &["a"]);
-    scene.report(key(2, 1), ready(2, 1, 0));
+    scene.report(key(2, 1), nameless(2, 1, 0));
     let pools = scene.core.snapshot().pools;
     assert!(!pools[0].instances[0].registered);
 }
@@ -244,8 +249,8 @@ fn the_next_life_of_an_agent_without_a_name_finds_its_instance_again() {
     scene.disconnect(key(2, 1), 1);
     scene.end(0, LeaseEnd::Done);
     scene.pass(secs(5));
-    scene.connect(key(2, 2), ready(2, 1, 1));
-    scene.pass_with(secs(60), &[(key(2, 2), ready(2, 1, 1))]);
+    scene.connect(key(2, 2), nameless(2, 1, 1));
+    scene.pass_with(secs(60), &[(key(2, 2), nameless(2, 1, 1))]);
     assert_eq!(scene.plan(), [], "it is heard, and busy");
 }
 

@@ -4,14 +4,16 @@
 //! balancer. So while somebody else's claim is fresh, and while none of its own can be made, such an instance is left
 //! alone.
 //!
-//! The tag's value is a list of claims, `NONCE SECONDS` each, separated by `;`. Each balancer renews its own and keeps
+//! The tag's value is a list of claims, `NAME SECONDS` each, separated by `;`. Each balancer renews its own and keeps
 //! those of others until they are old. Two that write at once may lose one of the two; it is written again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_autoscaling::types::{AutoScalingGroup, Tag};
+use sha2::{Digest, Sha256};
 
 use super::AsgFleet;
 use crate::aws::CallError;
@@ -32,8 +34,7 @@ const CLAIMS_MAX: usize = 8;
 /// This balancer's claim.
 #[derive(Debug)]
 pub(super) struct Claim {
-    /// Drawn at each start.
-    nonce: String,
+    name: String,
     state: Mutex<State>,
 }
 
@@ -53,28 +54,37 @@ pub(super) fn of(group: &AutoScalingGroup) -> Option<String> {
     tag.value().map(str::to_owned)
 }
 
-/// Each fresh claim's nonce, and when it was written, since the Unix epoch.
+/// Each fresh claim's name, and when it was written, since the Unix epoch.
 fn fresh(claims: Option<&str>, wall: Duration) -> BTreeMap<String, Duration> {
     let parse = |claim: &str| {
-        let (nonce, at) = claim.split_once(' ')?;
-        Some((nonce.to_owned(), Duration::from_secs(at.parse().ok()?)))
+        let (name, at) = claim.split_once(' ')?;
+        Some((name.to_owned(), Duration::from_secs(at.parse().ok()?)))
     };
     let claims = claims.unwrap_or_default().split(';').filter_map(parse);
     claims.filter(|(_, at)| wall.saturating_sub(*at) < VALID).collect()
 }
 
 impl Claim {
-    pub(super) fn new() -> Self {
-        Self { nonce: format!("{:016x}", fastrand::u64(..)), state: Mutex::default() }
+    /// Of the balancer with this management address, on this machine: its next life has the same name.
+    pub(super) fn new(management: SocketAddr) -> Self {
+        let host = rustix::system::uname();
+        let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+        let mut digest = Sha256::new();
+        for part in [host.nodename().to_bytes(), &machine, management.to_string().as_bytes()] {
+            digest.update(part);
+            digest.update([0]);
+        }
+        let name = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { name, state: Mutex::default() }
     }
 
     /// Whether somebody else works on the group, or may do so without our knowing. `wall` is the time since the Unix epoch.
     pub(super) fn has_rival(&self, group: GroupId, claims: Option<&str>, wall: Duration) -> bool {
         let mut foreign = fresh(claims, wall);
-        foreign.remove(&self.nonce);
+        foreign.remove(&self.name);
         let mut state = self.state();
         let known = state.foreign.entry(group).or_default();
-        let is_alive = foreign.iter().any(|(nonce, at)| known.get(nonce).is_some_and(|before| before != at));
+        let is_alive = foreign.iter().any(|(name, at)| known.get(name).is_some_and(|before| before != at));
         let has_rival = !foreign.is_empty();
         if is_alive {
             tracing::warn!(
@@ -91,15 +101,18 @@ impl Claim {
         let mut claims = fresh(claims, wall);
         let is_fresh = |at: Option<&Duration>| at.is_some_and(|&at| wall.saturating_sub(at) < RENEWED_AFTER);
         let is_tried = is_fresh(self.state().written.get(&group));
-        // What was written a moment ago may not be shown yet; what was lost to somebody's writing is written at once.
-        if is_tried && (is_fresh(claims.get(&self.nonce)) || claims.is_empty()) {
+        if is_tried && self.state().refused.contains(&group) {
             return None;
         }
-        claims.insert(self.nonce.clone(), wall);
-        let mut latest: Vec<(Duration, String)> = claims.into_iter().map(|(nonce, at)| (at, nonce)).collect();
+        // What was written a moment ago may not be shown yet; what was lost to somebody's writing is written at once.
+        if is_tried && (is_fresh(claims.get(&self.name)) || claims.is_empty()) {
+            return None;
+        }
+        claims.insert(self.name.clone(), wall);
+        let mut latest: Vec<(Duration, String)> = claims.into_iter().map(|(name, at)| (at, name)).collect();
         latest.sort_unstable();
         let latest = latest.into_iter().rev().take(CLAIMS_MAX);
-        let claims: Vec<String> = latest.map(|(at, nonce)| format!("{nonce} {}", at.as_secs())).collect();
+        let claims: Vec<String> = latest.map(|(at, name)| format!("{name} {}", at.as_secs())).collect();
         Some(claims.join(";"))
     }
 
@@ -146,38 +159,49 @@ mod tests {
 
     const GROUP: GroupId = GroupId(0);
 
+    fn claim() -> Claim {
+        Claim::new(([127, 0, 0, 1], 8085).into())
+    }
+
+    #[test]
+    fn a_balancer_is_told_from_another_one_and_not_from_its_own_next_life() {
+        assert_eq!(claim().name, claim().name);
+        assert_ne!(claim().name, Claim::new(([127, 0, 0, 1], 8086).into()).name);
+        assert_eq!(claim().name.len(), 16);
+    }
+
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
     #[test]
     fn a_foreign_claim_is_respected_while_it_is_fresh() {
-        let claim = Claim::new();
+        let claim = claim();
         assert!(!claim.has_rival(GROUP, None, secs(1000)));
         assert!(!claim.has_rival(GROUP, Some("nonsense;more of it"), secs(1000)));
         assert!(claim.has_rival(GROUP, Some("other 1000"), secs(1100)));
         assert!(claim.has_rival(GROUP, Some("other 1000"), secs(1599)));
         assert!(!claim.has_rival(GROUP, Some("other 1000"), secs(1600)));
-        let own = format!("{} 1000", claim.nonce);
+        let own = format!("{} 1000", claim.name);
         assert!(!claim.has_rival(GROUP, Some(&own), secs(1100)));
         assert!(claim.has_rival(GROUP, Some(&format!("{own};other 900")), secs(1100)));
     }
 
     #[test]
     fn a_claim_is_written_beside_those_of_others_when_it_is_missing_or_old() {
-        let claim = Claim::new();
-        let nonce = claim.nonce.clone();
-        assert_eq!(claim.due(GROUP, None, secs(1000)), Some(format!("{nonce} 1000")));
-        assert_eq!(claim.due(GROUP, Some("other 900"), secs(1000)), Some(format!("{nonce} 1000;other 900")));
+        let claim = claim();
+        let name = claim.name.clone();
+        assert_eq!(claim.due(GROUP, None, secs(1000)), Some(format!("{name} 1000")));
+        assert_eq!(claim.due(GROUP, Some("other 900"), secs(1000)), Some(format!("{name} 1000;other 900")));
         assert_eq!(
             claim.due(GROUP, Some("other 100"), secs(1000)),
-            Some(format!("{nonce} 1000")),
+            Some(format!("{name} 1000")),
             "it is old"
         );
         claim.state().written.insert(GROUP, secs(1000));
         assert_eq!(claim.due(GROUP, None, secs(1010)), None, "it may not be shown yet");
-        assert_eq!(claim.due(GROUP, Some(&format!("{nonce} 1000")), secs(1179)), None);
-        assert!(claim.due(GROUP, Some(&format!("{nonce} 1000")), secs(1180)).is_some());
+        assert_eq!(claim.due(GROUP, Some(&format!("{name} 1000")), secs(1179)), None);
+        assert!(claim.due(GROUP, Some(&format!("{name} 1000")), secs(1180)).is_some());
         assert!(
             claim.due(GROUP, Some("other 1005"), secs(1010)).is_some(),
             "it was lost to somebody's writing"
@@ -186,15 +210,15 @@ mod tests {
 
     #[test]
     fn the_tag_is_bounded() {
-        let claim = Claim::new();
+        let claim = claim();
         let many: Vec<String> = (0..50).map(|n| format!("{n:016x} {}", 1_800_000_000 + n)).collect();
         let value = claim.due(GROUP, Some(&many.join(";")), secs(1_800_000_100)).unwrap();
-        assert!(value.len() <= 256 && value.starts_with(&claim.nonce), "{value}");
+        assert!(value.len() <= 256 && value.starts_with(&claim.name), "{value}");
     }
 
     #[test]
     fn without_a_claim_of_its_own_a_balancer_takes_nothing_for_its_own() {
-        let claim = Claim::new();
+        let claim = claim();
         claim.state().refused.insert(GROUP);
         assert!(claim.has_rival(GROUP, None, secs(1000)));
     }

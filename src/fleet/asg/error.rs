@@ -2,7 +2,7 @@
 
 use super::failures::LaunchFailure;
 use crate::aws::CallError;
-use crate::core::{GroupId, OperationFailure};
+use crate::core::{GroupId, InstanceId, OperationFailure};
 
 /// Faults that pass by themselves (EC2 Auto Scaling API, SetDesiredCapacity: "Errors").
 const PASSING: [&str; 2] = ["ScalingActivityInProgress", "ResourceContention"];
@@ -40,6 +40,17 @@ pub enum AsgError {
         /// What AWS says.
         error: CallError,
     },
+    /// It could not be looked at. Nothing was changed.
+    #[error("{what}: {error}")]
+    Look {
+        /// The groups.
+        what: String,
+        /// What AWS says.
+        error: CallError,
+    },
+    /// Its end was asked for, and it is in no group any more.
+    #[error("{0} is gone already")]
+    Gone(InstanceId),
     /// Another call failed.
     #[error("{what}: {error}")]
     Call {
@@ -61,7 +72,10 @@ impl AsgError {
             Self::NotFound { .. } | Self::NoSuchGroup(_) => OperationFailure::Permanent,
             Self::Full { .. } => OperationFailure::Unavailable,
             Self::Launch(failure) => failure.kind,
-            Self::SetDesired { error, .. } | Self::Call { error, .. } => failure(error),
+            Self::Gone(_) => OperationFailure::Transient,
+            Self::SetDesired { error, .. } | Self::Look { error, .. } | Self::Call { error, .. } => {
+                failure(error)
+            }
         }
     }
 
@@ -71,7 +85,12 @@ impl AsgError {
         match self {
             Self::SetDesired { error, .. } => matches!(error, CallError::Unknown { .. }),
             Self::Call { error, .. } => error.may_be_done(),
-            Self::NotFound { .. } | Self::Full { .. } | Self::Launch(_) | Self::NoSuchGroup(_) => false,
+            Self::NotFound { .. }
+            | Self::Full { .. }
+            | Self::Launch(_)
+            | Self::Look { .. }
+            | Self::Gone(_)
+            | Self::NoSuchGroup(_) => false,
         }
     }
 }

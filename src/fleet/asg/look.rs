@@ -18,8 +18,8 @@ use crate::fleet::FleetNews;
 const ACTIVITIES_READ: i32 = 20;
 
 /// A failure that began this long before a wish was known to lack something is not about that wish. Two clocks are
-/// compared here, which both follow the true time.
-const OLDER_FAILURE_MAX: Duration = Duration::from_secs(60);
+/// compared here, which both follow the true time, and AWS tells whole seconds.
+const OLDER_FAILURE_MAX: Duration = Duration::from_secs(5);
 
 /// Failed activities that are remembered, so that each is told once.
 const TOLD_MAX: usize = 1000;
@@ -50,6 +50,10 @@ pub(super) enum Place {
 #[derive(Debug, Default)]
 pub(super) struct GroupState {
     pub(super) seen: Option<(Seen, Mono)>,
+    /// When a call of ours last changed it: a look that began before says nothing.
+    pub(super) changed_at: Mono,
+    /// It was missing in the last look.
+    is_missing: bool,
     pub(super) hooks: Vec<String>,
     /// The place that is tried first by the next launch.
     pub(super) place_next: usize,
@@ -66,7 +70,9 @@ impl AsgFleet {
     /// If they cannot be looked at, or one is not there any more.
     pub async fn observe(&self) -> Result<(), AsgError> {
         let ids: Vec<GroupId> = (0..self.groups.len()).map(|at| GroupId(at as u32)).collect();
+        let began = self.clock.mono();
         let found = self.describe(&ids).await?;
+        self.note_missing(&ids, &found)?;
         let mut groups = BTreeMap::new();
         let mut instances = BTreeMap::new();
         let mut lacking = Vec::new();
@@ -99,10 +105,10 @@ impl AsgFleet {
             } else if let Some(state) = self.states().get_mut(id.0 as usize) {
                 state.lacking_since = None;
             }
-            self.remember(id, seen);
+            self.remember(id, seen, began);
         }
         // In this order: a failure is about a wish that is known.
-        self.tell(FleetNews::Observed { groups, instances });
+        self.tell(FleetNews::Observed { began, groups, instances });
         for id in lacking {
             self.tell_failures(id).await;
         }
@@ -112,29 +118,73 @@ impl AsgFleet {
 
     /// Looks at one group, for a call that depends on what it is now.
     pub(super) async fn look_at(&self, id: GroupId) -> Result<(), AsgError> {
-        let found = self.describe(&[id]).await?;
-        if let Some(group) = found.get(&id) {
-            self.remember(id, seen(group));
+        let began = self.clock.mono();
+        match self.describe(&[id]).await?.get(&id) {
+            Some(group) => {
+                self.remember(id, seen(group), began);
+                Ok(())
+            }
+            None => Err(self.not_found(id)),
         }
-        Ok(())
     }
 
     /// From now on the group's wish lacks something, until a look shows otherwise.
     pub(super) fn note_wish(&self, id: GroupId) {
         let now = self.clock.now().wall;
         if let Some(state) = self.states().get_mut(id.0 as usize) {
-            state.lacking_since.get_or_insert(now);
+            state.lacking_since = Some(now);
         }
     }
 
-    pub(super) fn remember(&self, id: GroupId, seen: Seen) {
-        let now = self.clock.mono();
+    /// The launches that fail, or are under way, are those of a wish that was taken back.
+    pub(super) async fn forget_failures(&self, id: GroupId) {
+        let Some(name) = self.group_name(id) else { return };
+        let activities = match self.activities(name).await {
+            Ok(activities) => activities,
+            Err(error) => return tracing::debug!(%error, "what failed before may be told again"),
+        };
         if let Some(state) = self.states().get_mut(id.0 as usize) {
-            state.seen = Some((seen, now));
+            state.lacking_since = None;
+            state.told.extend(activities.into_iter().filter_map(|activity| activity.activity_id));
         }
     }
 
-    /// The groups of these numbers.
+    /// A group that is not there any more is said once; the others go on.
+    fn note_missing(
+        &self,
+        ids: &[GroupId],
+        found: &BTreeMap<GroupId, AutoScalingGroup>,
+    ) -> Result<(), AsgError> {
+        for &id in ids {
+            let is_missing = !found.contains_key(&id);
+            let was_missing = match self.states().get_mut(id.0 as usize) {
+                Some(state) => std::mem::replace(&mut state.is_missing, is_missing),
+                None => continue,
+            };
+            if is_missing && !was_missing {
+                tracing::error!(error = %self.not_found(id), "an Auto Scaling group is gone");
+            }
+        }
+        match ids.first() {
+            Some(&first) if found.is_empty() => Err(self.not_found(first)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn not_found(&self, id: GroupId) -> AsgError {
+        let group = self.group_name(id).unwrap_or_default().to_owned();
+        AsgError::NotFound { group, region: self.region().to_owned() }
+    }
+
+    fn remember(&self, id: GroupId, seen: Seen, began: Mono) {
+        if let Some(state) = self.states().get_mut(id.0 as usize)
+            && (state.changed_at <= began || state.seen.is_none())
+        {
+            state.seen = Some((seen, began));
+        }
+    }
+
+    /// The groups of these numbers, those that are there.
     pub(super) async fn describe(
         &self,
         ids: &[GroupId],
@@ -147,7 +197,7 @@ impl AsgFleet {
         let mut found = BTreeMap::new();
         let mut pages = call.into_paginator().items().send();
         while let Some(group) = pages.next().await {
-            let group = group.map_err(|error| AsgError::Call {
+            let group = group.map_err(|error| AsgError::Look {
                 what: names.join(", "),
                 error: CallError::of("autoscaling:DescribeAutoScalingGroups", &error),
             })?;
@@ -156,12 +206,7 @@ impl AsgFleet {
                 found.insert(id, group);
             }
         }
-        match ids.iter().find(|id| !found.contains_key(id)).and_then(|&id| self.group_name(id)) {
-            Some(missing) => {
-                Err(AsgError::NotFound { group: missing.to_owned(), region: self.region().to_owned() })
-            }
-            None => Ok(found),
-        }
+        Ok(found)
     }
 
     /// Tells each failed launch of a wish once. That they cannot be read is logged: the boot deadline still holds.
@@ -183,8 +228,9 @@ impl AsgFleet {
             let read = if since.is_some() { activities.len() } else { 1 };
             activities
                 .iter()
+                .filter(|activity| is_launch(activity))
                 .take(read)
-                .filter(|activity| is_failed_launch(activity))
+                .filter(|activity| has_failed(activity))
                 .filter(|activity| since.is_none_or(|since| began(activity) + OLDER_FAILURE_MAX >= since))
                 .filter(|activity| activity.activity_id().is_some_and(|id| state.told.insert(id.to_owned())))
                 .map(|activity| {
@@ -204,7 +250,7 @@ impl AsgFleet {
     /// The latest activities of a group, the latest first.
     pub(super) async fn activities(&self, name: &str) -> Result<Vec<Activity>, AsgError> {
         let call = self.reader.describe_scaling_activities().auto_scaling_group_name(name);
-        let answer = call.max_records(ACTIVITIES_READ).send().await.map_err(|error| AsgError::Call {
+        let answer = call.max_records(ACTIVITIES_READ).send().await.map_err(|error| AsgError::Look {
             what: name.to_owned(),
             error: CallError::of("autoscaling:DescribeScalingActivities", &error),
         })?;
@@ -260,12 +306,14 @@ fn state_of(state: &LifecycleState) -> Option<InstanceState> {
     }
 }
 
-fn is_failed_launch(activity: &Activity) -> bool {
-    let is_failed = matches!(
-        activity.status_code(),
-        Some(ScalingActivityStatusCode::Failed | ScalingActivityStatusCode::Cancelled)
-    );
-    is_failed && activity.description().is_none_or(|what| what.starts_with("Launching"))
+/// "Launching a new EC2 instance: i-…", "Launching a new EC2 instance.  Status Reason: …"
+fn is_launch(activity: &Activity) -> bool {
+    activity.description().is_none_or(|what| what.starts_with("Launching"))
+}
+
+fn has_failed(activity: &Activity) -> bool {
+    let failed = [ScalingActivityStatusCode::Failed, ScalingActivityStatusCode::Cancelled];
+    activity.status_code().is_some_and(|code| failed.contains(code))
 }
 
 /// When it began, as the time since the Unix epoch.

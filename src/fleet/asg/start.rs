@@ -21,7 +21,7 @@ use crate::fleet::FleetNews;
 const CHECK_MAX: Duration = Duration::from_secs(10);
 
 impl AsgFleet {
-    /// Finds the groups, says what there is to say about them, and sends the first observation.
+    /// Finds the groups, and says what there is to say about them. The core asks for the first look.
     ///
     /// 1. Without a region or credentials, without the right to look, or without one of the groups, there is no start.
     /// 2. If AWS cannot be reached or fails, the balancer starts all the same: servers that run may register.
@@ -46,7 +46,7 @@ impl AsgFleet {
             writer: Client::from_conf(once.build()),
             clock,
             news,
-            claim: Claim::new(),
+            claim: Claim::new(config.management),
         };
         match timeout(CHECK_MAX, fleet.check_all(config.instances_max)).await {
             Ok(checked) => checked?,
@@ -59,14 +59,16 @@ impl AsgFleet {
         let ids: Vec<GroupId> = (0..self.groups.len()).map(|at| GroupId(at as u32)).collect();
         match self.describe(&ids).await {
             Ok(groups) => {
+                if let Some(&missing) = ids.iter().find(|id| !groups.contains_key(id)) {
+                    return Err(self.not_found(missing));
+                }
                 for (&id, group) in &groups {
                     self.check(id, group, instances_max).await;
                 }
                 Ok(())
             }
-            Err(error @ AsgError::NotFound { .. }) => Err(error),
-            Err(AsgError::Call { what, error }) if error.needs_mending() => {
-                Err(AsgError::Call { what: format!("--asg-name {what}"), error })
+            Err(AsgError::Look { what, error }) if error.needs_mending() => {
+                Err(AsgError::Look { what: format!("--asg-name {what}"), error })
             }
             Err(error) => {
                 tracing::warn!(%error, "the Auto Scaling groups cannot be looked at yet; trying on");

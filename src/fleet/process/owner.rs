@@ -206,7 +206,11 @@ impl Owner {
                 if child.stop.is_some() { InstanceState::Running } else { InstanceState::Terminating };
             (instance.clone(), InstanceObserved { group: GROUP, state, address: Some(address(child.port)) })
         });
-        self.tell(FleetNews::Observed { groups: BTreeMap::new(), instances: living.chain(ended).collect() });
+        self.tell(FleetNews::Observed {
+            began: self.clock.mono(),
+            groups: BTreeMap::new(),
+            instances: living.chain(ended).collect(),
+        });
     }
 
     fn tell(&self, news: FleetNews) {
