@@ -100,30 +100,52 @@ async fn a_group_made_with_boto3_is_raised_and_emptied_by_the_sdk() {
 
 #[tokio::test]
 async fn an_instance_of_a_group_serves_with_a_real_llama_and_is_ended() {
+    const NAMESPACE: &str = "Team/Paddock";
     let moto = Moto::start().await;
-    moto.create_group("workers", 0, 1).await;
-    let paddock = Paddock::start_in(&moto.environment(), &[]).await;
-    let ask = http::client().post(format!("http://{}/completion", paddock.proxy()));
-    let ask = tokio::spawn(ask.json(&json!({ "prompt": "hello", "n_predict": 8 })).send());
-    eventually("the request waits", SOON, async || {
-        (paddock.state().await["requests_buffered"] == 1).then_some(())
+    let created = moto.create_group("workers", 0, 1).await;
+    let flags = [
+        ["--asg-name", "workers"],
+        ["--min-instance-life", "0s"],
+        ["--idle-timeout", "2s"],
+        ["--cloudwatch-namespace", NAMESPACE],
+    ];
+    let paddock = Paddock::start_in(&moto.environment(), &flags.concat()).await;
+    let proxy = paddock.proxy();
+    let ask = tokio::spawn(async move {
+        let chat = json!({ "messages": [{ "role": "user", "content": "hello" }], "max_tokens": 8 });
+        http::post_json(proxy, "/v1/chat/completions", &chat).await
+    });
+    let woken = eventually("boto3 sees an instance", SOON, async || {
+        let group = moto.group("workers").await;
+        (!group.instances.is_empty()).then_some(group)
     })
     .await;
+    let [instance] = woken.instances.as_slice() else { panic!("one instance: {woken:?}") };
+    assert_eq!((woken.desired, instance.is_protected), (1, true), "{woken:?}");
+    assert!(!ask.is_finished(), "nobody can have answered yet");
 
-    let client = autoscaling(&moto);
-    set_desired(&client, "workers", 1).await;
-    let group = moto.group("workers").await;
-    let [instance] = group.instances.as_slice() else { panic!("one instance: {group:?}") };
+    // What the machine's cloud-init would start.
     let llama = RealLlama::start(RealOptions::default()).await;
-    let mut agent = Paddock::agent(llama.addr(), paddock.management(), &["--name", &instance.id]);
-    let answer = ask.await.unwrap().unwrap();
-    assert_eq!(answer.status(), 200);
-    assert_eq!(answer.headers()["x-paddock-agent"], instance.id.as_str());
-    assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["tokens_predicted"], 8);
+    let mut agent = Paddock::agent(llama.addr(), paddock.management(), &["--instance-id", &instance.id]);
+    let answer = ask.await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("x-paddock-cold-start"), Some("true"));
+    assert_eq!(answer.json()["usage"]["completion_tokens"], 8);
 
-    terminate(&client, &instance.id).await;
+    let ended = eventually("boto3 sees the group at zero", SOON, async || {
+        let group = moto.group("workers").await;
+        (group.desired == 0).then_some(group)
+    })
+    .await;
+    assert_eq!(ended, created, "{}", paddock.output());
+    let pool = eventually("the balancer sees it too", SOON, async || {
+        let state = paddock.state().await;
+        (state["pools"][0]["instances"] == json!([])).then(|| state["pools"][0].clone())
+    })
+    .await;
+    assert_eq!(pool["boots"].as_array().map(Vec::len), Some(1), "one start, and none that failed: {pool}");
     agent.sigterm();
     assert_eq!(agent.wait().await.code(), Some(0));
-    let group = moto.group("workers").await;
-    assert_eq!((group.desired, group.instances.len()), (0, 0));
+    let metrics = moto.metrics(NAMESPACE).await;
+    assert!(metrics["requests_buffered"].values.contains(&1.0), "{metrics:?}");
 }
