@@ -9,8 +9,12 @@ use std::time::Duration;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_cloudwatch::config::SharedHttpClient;
 use aws_sdk_cloudwatch::config::http::HttpResponse;
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, Connector};
 use hyper_util::client::legacy;
 
 /// To connect: the SDK's own default, said here because the other two build on it.
@@ -45,10 +49,24 @@ fn loader() -> ConfigLoader {
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
     let loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
+    let loader = loader.http_client(http_client());
     match AppName::new(APP_NAME) {
         Ok(name) => loader.app_name(name),
         Err(_) => loader,
     }
+}
+
+/// The SDK's own default, but one for all clients of a configuration. By itself each client has connections of its own,
+/// and one that is used rarely, such as for wakes, would begin each time with a handshake. This one is kept warm by the
+/// looks: the pool keeps a connection for 90 s, and a look comes every minute.
+fn http_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        let mut connector = connector.proxy_config(ProxyConfig::from_env());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.build()
+    })
 }
 
 /// Why a call failed, by what its caller can do about it.

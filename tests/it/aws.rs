@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::fake_aws::{
     AgentConfig, FakeAws, FakeAwsConfig, GroupConfig, GroupHandle, Lifecycle, LlamaConfig, MachineConfig,
+    Outcome,
 };
 use crate::support::fake_llama::FakeConfig;
 use crate::support::http::{Answer, RawClient, post_json};

@@ -118,3 +118,37 @@ async fn a_standby_instance_is_neither_used_nor_ended() {
     assert_eq!(group.ids(Lifecycle::Standby), [id.clone()]);
     scene.assert_no_harm();
 }
+
+#[tokio::test]
+async fn a_wake_goes_over_the_connection_that_the_looks_keep_warm() {
+    let scene = Scene::of(1, &["--idle-timeout", NEVER], GroupConfig::default()).await;
+    // Until then the first look is not over, and holds the connection.
+    eventually("the balancer's claim is written", SOON, async || {
+        scene
+            .aws
+            .calls_of("CreateOrUpdateTags")
+            .iter()
+            .any(|call| call.outcome == Outcome::Done)
+            .then_some(())
+    })
+    .await;
+    assert_eq!(scene.ask().await.status, 200);
+    let calls = scene.aws.calls();
+    let wake = calls.iter().position(|call| call.action == "SetDesiredCapacity").unwrap();
+    let mut looks = calls[..wake].iter().filter(|call| call.action == "DescribeAutoScalingGroups");
+    assert!(looks.any(|look| look.connection == calls[wake].connection), "{:?}", &calls[..=wake]);
+    scene.assert_no_harm();
+}
+
+#[tokio::test]
+async fn warmed_instances_are_left_to_their_pool() {
+    let group = GroupConfig { has_warm_pool: true, ..GroupConfig::default() };
+    let scene = Scene::of(1, &["--idle-timeout", "500ms"], group).await;
+    let group = scene.group();
+    let warmed = group.add_warmed(Lifecycle::WarmedStopped);
+    assert_eq!(scene.ask().await.status, 200);
+    scene.until("the other one is gone", async |pool| pool["instances"] == json!([])).await;
+    let calls = scene.aws.calls_of("TerminateInstanceInAutoScalingGroup");
+    assert!(calls.iter().all(|call| call.parameter("InstanceId") != warmed), "{calls:?}");
+    scene.assert_no_harm();
+}
