@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::fake_llama::{FakeConfig, FakeLlama};
 use super::wait::eventually;
 
-const POOL: PoolId = PoolId(0);
+pub const POOL: PoolId = PoolId(0);
 /// So long that an agent which reported once counts as heard to the end of the test.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
@@ -51,6 +51,7 @@ pub async fn until_busy(fake: &FakeLlama, slots: usize) {
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
     pub core: Config,
+    pub pool: PoolConfig,
     pub proxy: ProxyConfig,
 }
 
@@ -62,6 +63,7 @@ impl Default for GatewayConfig {
                 bypass_max: Duration::from_secs(2),
                 ..Config::default()
             },
+            pool: PoolConfig::default(),
             proxy: ProxyConfig {
                 worker_threads: 2,
                 pool: POOL,
@@ -80,6 +82,7 @@ impl Default for GatewayConfig {
 #[derive(Debug)]
 pub struct Gateway {
     pub gate: Gate,
+    pub clock: Clock,
     addr: SocketAddr,
     cancel: CancellationToken,
     proxy: Option<Proxy>,
@@ -89,8 +92,7 @@ pub struct Gateway {
 impl Gateway {
     pub fn start(config: GatewayConfig) -> Self {
         let clock = Clock::start();
-        let pool = PoolConfig::default();
-        let gate = Gate::new(config.core, [(POOL, pool)].into(), clock);
+        let gate = Gate::new(config.core, [(POOL, config.pool)].into(), clock);
         let listeners = proxy::bind(([127, 0, 0, 1], 0).into(), config.proxy.worker_threads).unwrap();
         let addr = listeners[0].local_addr().unwrap();
         let cancel = CancellationToken::new();
@@ -99,7 +101,7 @@ impl Gateway {
             let gate = gate.clone();
             async move { gate.run_timer().await }
         });
-        Self { gate, addr, cancel, proxy: Some(proxy), tasks: vec![timer] }
+        Self { gate, clock, addr, cancel, proxy: Some(proxy), tasks: vec![timer] }
     }
 
     pub fn addr(&self) -> SocketAddr {
