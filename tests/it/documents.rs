@@ -1,29 +1,73 @@
-//! Every command line in the documents is one that works.
+//! Every command line in the documents is one that works, and the IAM policies allow what the program calls, and no more.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use paddock::cli;
+use serde_json::Value;
 
-const DOCUMENTS: [&str; 3] = ["README.md", "CONTRIBUTING.md", "docs/testing.md"];
+const DOCUMENTS: [&str; 4] = ["README.md", "CONTRIBUTING.md", "docs/testing.md", "docs/aws.md"];
+const AWS: &str = "docs/aws.md";
+
+/// Where people put the program.
+const PROGRAMS: [&str; 3] = ["paddock", "target/release/paddock", "/usr/local/bin/paddock"];
+
+/// Services whose command lines the documents show.
+const AWS_SERVICES: [&str; 4] = ["autoscaling", "cloudwatch", "ec2", "iam"];
+
+/// What `LaunchInstances` needs beside itself (EC2 Auto Scaling User Guide, "Launching instances with synchronous
+/// provisioning"): AWS calls it on the balancer's behalf.
+const CALLED_BY_AWS: [&str; 2] = ["ec2:CreateFleet", "ec2:DescribeLaunchTemplateVersions"];
+
+/// Where the balancer calls AWS, and where the agent does.
+const BALANCER_CALLS: [&str; 2] = ["src/fleet", "src/metrics"];
+const AGENT_CALLS: [&str; 1] = ["src/agent"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The lines of the document's fenced blocks, without comments.
-fn commands(document: &str) -> Vec<String> {
-    let text = fs::read_to_string(root().join(document)).unwrap();
+/// A fenced block.
+struct Block {
+    language: String,
+    /// Whole lines: a backslash at the end joins the next.
+    lines: Vec<String>,
+}
+
+fn blocks(document: &str) -> Vec<Block> {
+    let text = fs::read_to_string(root().join(document)).unwrap().replace("\\\n", " ");
+    let mut blocks: Vec<Block> = Vec::new();
     let mut is_code = false;
-    let mut commands = Vec::new();
     for line in text.lines() {
-        if line.starts_with("```") {
-            is_code = !is_code;
-            continue;
+        match (line.strip_prefix("```"), blocks.last_mut()) {
+            (Some(language), _) if !is_code => {
+                blocks.push(Block { language: language.trim().to_owned(), lines: Vec::new() });
+                is_code = true;
+            }
+            (Some(_), _) => is_code = false,
+            (None, Some(block)) if is_code => block.lines.push(line.to_owned()),
+            (None, _) => {}
         }
-        let line = line.split(" #").next().unwrap_or_default().trim();
-        if is_code && !line.is_empty() {
-            commands.push(line.to_owned());
+    }
+    assert!(!is_code, "{document}: a block does not end");
+    blocks
+}
+
+/// The command lines of the document, without comments: those of a shell, and what units start.
+fn commands(document: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    for block in blocks(document) {
+        let lines = block.lines.iter().map(|line| line.split(" #").next().unwrap_or_default().trim());
+        match block.language.as_str() {
+            "" | "sh" => commands.extend(lines.filter(|line| !line.is_empty()).map(str::to_owned)),
+            "ini" => {
+                let started: Vec<&str> = lines.filter_map(|line| line.strip_prefix("ExecStart=")).collect();
+                assert!(!started.is_empty(), "{document}: a unit that starts nothing");
+                commands.extend(started.into_iter().map(str::to_owned));
+            }
+            "json" => {}
+            language => panic!("{document}: nobody checks blocks of '{language}'"),
         }
     }
     commands
@@ -38,7 +82,7 @@ fn every_command_line_is_understood() {
             seen += 1;
             let words: Vec<&str> = command.split_whitespace().skip_while(|word| is_setting(word)).collect();
             match words.as_slice() {
-                ["target/release/paddock", ..] => understood(document, &words),
+                [program, ..] if PROGRAMS.contains(program) => understood(document, &words),
                 ["make", target] => {
                     assert!(makefile.contains(&format!("\n{target}:")), "{document}: {command}");
                 }
@@ -46,11 +90,15 @@ fn every_command_line_is_understood() {
                 ["curl", url, ..] => {
                     assert!(url.starts_with("http://127.0.0.1:808"), "{document}: {command}")
                 }
+                ["aws", service, operation, options @ ..] => {
+                    let is_sound = AWS_SERVICES.contains(service) && is_kebab(operation);
+                    assert!(is_sound && are_options(options), "{document}: {command}");
+                }
                 _ => panic!("{document}: is this a command line? {command}"),
             }
         }
     }
-    assert!(seen > 15, "the documents' commands were found: {seen}");
+    assert!(seen > 30, "the documents' commands were found: {seen}");
 }
 
 /// `NAME=value` in front of a command.
@@ -59,13 +107,230 @@ fn is_setting(word: &str) -> bool {
         .is_some_and(|(name, _)| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
 }
 
+fn is_kebab(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_lowercase())
+        && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// Long options, each given once, with a value or without.
+fn are_options(words: &[&str]) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut may_be_value = false;
+    words.iter().all(|word| match word.strip_prefix("--") {
+        Some(name) => {
+            may_be_value = true;
+            is_kebab(name) && seen.insert(name)
+        }
+        None => std::mem::take(&mut may_be_value) && !word.contains(['<', '>', '\'', '"', '\\']),
+    })
+}
+
 /// The program's own parser takes it; a token file is there, as the reader would have made it.
 fn understood(document: &str, words: &[&str]) {
     let token = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documents-token");
     fs::write(&token, "a-token-for-this-test\n").unwrap();
     let token = token.to_str().unwrap();
     let words = words.iter().map(|&word| if word == "/etc/paddock/token" { token } else { word });
-    if let Err(stop) = cli::read(words.clone()) {
-        panic!("{document}: {}: {stop}", words.collect::<Vec<_>>().join(" "));
+    // The balancer asks for such an address before it starts, and here is nobody to ask.
+    let asks =
+        words.clone().nth(1) == Some("balancer") && words.clone().any(|word| word.contains("aws:metadata"));
+    assert!(!asks, "{document}: write the balancer's address out");
+    match cli::read(words.clone()) {
+        Ok(_) => {}
+        // Whoever runs this may have forbidden the metadata: then the line was understood that far.
+        Err(stop) if stop.to_string().contains("AWS_EC2_METADATA_DISABLED forbids") => {}
+        Err(stop) => panic!("{document}: {}: {stop}", words.collect::<Vec<_>>().join(" ")),
+    }
+}
+
+/// One statement of a policy.
+#[derive(Debug)]
+struct Statement {
+    actions: Vec<String>,
+    resources: Vec<String>,
+    condition: Value,
+}
+
+/// The policies of the document, in its order: the balancer's, the agent's.
+fn policies() -> [Vec<Statement>; 2] {
+    let documents = blocks(AWS).into_iter().filter(|block| block.language == "json");
+    let documents = documents.map(|block| serde_json::from_str(&block.lines.join("\n")).unwrap());
+    let policies: Vec<Vec<Statement>> = documents
+        .filter(|document: &Value| document.get("Statement").is_some())
+        .map(|policy| {
+            assert_eq!(policy["Version"], "2012-10-17");
+            policy["Statement"].as_array().unwrap().iter().map(statement).collect()
+        })
+        .collect();
+    policies.try_into().unwrap_or_else(|policies: Vec<_>| panic!("{} policies", policies.len()))
+}
+
+fn statement(written: &Value) -> Statement {
+    let words = |field: &str| match &written[field] {
+        Value::String(word) => vec![word.clone()],
+        words => words.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect(),
+    };
+    assert_eq!(written["Effect"], "Allow", "{written}");
+    let sid = written["Sid"].as_str().unwrap();
+    assert!(sid.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{sid}: IAM takes letters and digits");
+    Statement {
+        actions: words("Action"),
+        resources: words("Resource"),
+        condition: written.get("Condition").cloned().unwrap_or_default(),
+    }
+}
+
+/// The IAM actions of all calls in these files, by the SDK's methods.
+fn called(below: &[&str]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for file in below.iter().flat_map(|path| rust_files(&root().join(path))) {
+        let code: String = fs::read_to_string(&file).unwrap().split_whitespace().collect();
+        for client in ["client.", "reader.", "writer."] {
+            for (at, _) in code.match_indices(client) {
+                let rest = &code[at + client.len()..];
+                let Some((method, _)) = rest.split_once("()") else { continue };
+                // Operations of these services have several words; nothing else that a client is asked for has.
+                let is_operation = method.contains('_')
+                    && !method.starts_with("try_")
+                    && method.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+                if is_operation {
+                    found.insert(format!("{}:{}", service(&code, &file), camel(method)));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn service(code: &str, file: &Path) -> &'static str {
+    match (code.contains("aws_sdk_autoscaling"), code.contains("aws_sdk_cloudwatch")) {
+        (true, false) => "autoscaling",
+        (false, true) => "cloudwatch",
+        (true, true) | (false, false) => panic!("{}: which service does it call?", file.display()),
+    }
+}
+
+fn camel(method: &str) -> String {
+    let words = method.split('_').filter(|word| !word.is_empty());
+    words.map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+}
+
+fn rust_files(below: &Path) -> Vec<PathBuf> {
+    if below.is_file() {
+        return vec![below.to_owned()];
+    }
+    let entries = fs::read_dir(below).unwrap_or_else(|error| panic!("{}: {error}", below.display()));
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let paths =
+        paths.filter(|path| path.file_name().is_none_or(|name| name != "tests.rs" && name != "tests"));
+    paths
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "rs"))
+        .flat_map(|path| rust_files(&path))
+        .collect()
+}
+
+fn allowed(policy: &[Statement]) -> BTreeSet<String> {
+    policy.iter().flat_map(|statement| statement.actions.iter().cloned()).collect()
+}
+
+#[test]
+fn the_policies_allow_what_is_called_and_no_more() {
+    let [balancer, agent] = policies();
+    let mut needed = called(&BALANCER_CALLS);
+    assert!(needed.len() > 5, "the balancer's calls were found: {needed:?}");
+    needed.extend(CALLED_BY_AWS.map(str::to_owned));
+    assert_eq!(allowed(&balancer), needed, "docs/aws.md: the balancer's policy, and what it calls");
+    let needed = called(&AGENT_CALLS);
+    assert!(needed.len() > 2, "the agent's calls were found: {needed:?}");
+    assert_eq!(allowed(&agent), needed, "docs/aws.md: the agent's policy, and what it calls");
+}
+
+/// So no call escapes the policies' test, and no message asks for a permission that the policies do not know.
+#[test]
+fn nothing_else_in_the_program_calls_aws() {
+    let known = called(&[&BALANCER_CALLS[..], &AGENT_CALLS[..]].concat());
+    let is_caller = |file: &Path| {
+        let mut callers = BALANCER_CALLS.iter().chain(&AGENT_CALLS);
+        callers.any(|caller| file.starts_with(root().join(caller)))
+    };
+    let mut named = BTreeSet::new();
+    for file in rust_files(&root().join("src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        // Its errors are those of every service.
+        let is_of_all = file.ends_with("src/aws.rs");
+        assert!(
+            is_caller(&file) || is_of_all || !text.contains("aws_sdk_"),
+            "{}: it calls AWS",
+            file.display()
+        );
+        let quoted = text
+            .split('"')
+            .filter_map(|part| part.split_once(':').map(|(service, name)| (part, service, name)));
+        for (part, service, name) in quoted {
+            let is_action =
+                AWS_SERVICES.contains(&service) && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+            named.extend(is_action.then(|| part.to_owned()));
+        }
+    }
+    assert!(named.len() > 5, "the actions that messages name were found: {named:?}");
+    assert!(
+        named.is_subset(&known),
+        "named, and not called: {:?}",
+        named.difference(&known).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn nothing_that_changes_anything_is_allowed_without_a_condition() {
+    for statement in policies().iter().flatten() {
+        for action in &statement.actions {
+            assert!(!action.contains('*'), "{action}: write each action out");
+            let (_, name) = action.split_once(':').unwrap();
+            let has_condition = statement.condition.as_object().is_some_and(|keys| !keys.is_empty());
+            assert!(name.starts_with("Describe") || has_condition, "{action}: it has no condition");
+            let is_of_groups = action.starts_with("autoscaling:") && !name.starts_with("Describe");
+            let is_narrow = |arn: &String| arn.contains(":autoScalingGroupName/paddock-");
+            if is_of_groups {
+                assert!(statement.resources.iter().all(is_narrow), "{action}: it is for groups of a name");
+                let tag = &statement.condition["StringEquals"]["autoscaling:ResourceTag/app"];
+                assert_eq!(*tag, "paddock", "{action}: it is for groups with a tag");
+            }
+            if name.contains("Tags") {
+                let keys = &statement.condition["ForAllValues:StringEquals"]["aws:TagKeys"];
+                let claim = fs::read_to_string(root().join("src/fleet/asg/claim.rs")).unwrap();
+                assert!(claim.contains(&format!("\"{}\"", keys[0].as_str().unwrap())), "{action}: {keys}");
+                assert_eq!(keys.as_array().unwrap().len(), 1, "{action}: for the claim's key alone");
+                // Without it a call without keys would do.
+                assert_eq!(statement.condition["Null"]["aws:TagKeys"], "false", "{action}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_groups_that_are_made_are_those_that_the_policies_and_the_balancer_want() {
+    let commands = commands(AWS);
+    let of = |operation: &str| -> Vec<&String> {
+        commands.iter().filter(|command| command.contains(&format!(" {operation} "))).collect()
+    };
+    let groups = of("create-auto-scaling-group");
+    assert_eq!(groups.len(), 2);
+    for group in groups {
+        for setting in ["--min-size 0 ", "--new-instances-protected-from-scale-in", "Key=app,Value=paddock,"]
+        {
+            assert!(group.contains(setting), "{setting}: {group}");
+        }
+        let (_, rest) = group.split_once("--auto-scaling-group-name ").unwrap();
+        let name = rest.split_whitespace().next().unwrap();
+        assert!(name.starts_with("paddock-"), "{name}");
+        for (operation, setting) in [
+            ("suspend-processes", "--scaling-processes AZRebalance"),
+            ("put-lifecycle-hook", "--lifecycle-transition autoscaling:EC2_INSTANCE_TERMINATING"),
+            ("balancer", "--asg-name"),
+        ] {
+            let is_for_it =
+                |command: &&String| command.contains(&format!(" {name} ")) && command.contains(setting);
+            assert!(of(operation).into_iter().any(|command| is_for_it(&command)), "{operation} of {name}");
+        }
     }
 }
