@@ -166,9 +166,10 @@ fn policies() -> [Vec<Statement>; 2] {
 }
 
 fn statement(written: &Value) -> Statement {
-    let words = |field: &str| match &written[field] {
-        Value::String(word) => vec![word.clone()],
-        words => words.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect(),
+    let owned = |word: &Value| word.as_str().unwrap().to_owned();
+    let words = |field: &str| -> Vec<String> {
+        let value = &written[field];
+        value.as_array().map_or_else(|| vec![owned(value)], |words| words.iter().map(owned).collect())
     };
     assert_eq!(written["Effect"], "Allow", "{written}");
     let sid = written["Sid"].as_str().unwrap();
