@@ -88,7 +88,12 @@ impl Scene {
             }
         };
         let (sender, news) = unbounded_channel();
-        let config = AsgConfig { groups: vec![GROUP.to_owned()], wake: AsgWake::default(), instances_max: 1 };
+        let config = AsgConfig {
+            groups: vec![GROUP.to_owned()],
+            wake: AsgWake::default(),
+            instances_max: 1,
+            management: ([127, 0, 0, 1], 8085).into(),
+        };
         let fleet = AsgFleet::start(config, aws.clock(), sender).await.unwrap();
         let reader = Arc::default();
         let passing_on = tokio::spawn(pass_on(news, Arc::clone(&reader)));

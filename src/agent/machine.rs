@@ -167,7 +167,8 @@ impl Notices {
             return spot;
         }
         let lifecycle = imds.entry("autoscaling/target-lifecycle-state").await.map(|told| {
-            let is_end = matches!(told.as_deref(), Some("Terminated" | "Warmed:Terminated"));
+            // One of a warm pool may be stopped at any moment: nothing may be sent there before it is in service.
+            let is_end = told.is_some_and(|state| state == "Terminated" || state.starts_with("Warmed:"));
             self.lifecycle = is_end.then_some(Ending { reason: DrainReason::LifecycleTermination, at: None });
         });
         let rebalance = imds.entry("events/recommendations/rebalance").await.map(|told| {
@@ -228,11 +229,17 @@ mod tests {
         fake.set(SPOT, None);
         fake.set(REBALANCE, None);
         assert_eq!(first_of(&fake, &mut notices).await, Some(DrainReason::LifecycleTermination));
-        for state in
-            ["InService", "Standby", "Detached", "Warmed:Stopped", "Warmed:Running", "Warmed:Hibernated"]
-        {
-            fake.set(LIFECYCLE, Some("Terminated"));
-            first_of(&fake, &mut notices).await.unwrap();
+        for state in ["InService", "Standby", "Detached"] {
+            for end in
+                ["Terminated", "Warmed:Terminated", "Warmed:Stopped", "Warmed:Running", "Warmed:Hibernated"]
+            {
+                fake.set(LIFECYCLE, Some(end));
+                assert_eq!(
+                    first_of(&fake, &mut notices).await,
+                    Some(DrainReason::LifecycleTermination),
+                    "{end}"
+                );
+            }
             fake.set(LIFECYCLE, Some(state));
             assert_eq!(first_of(&fake, &mut notices).await, None, "{state}");
         }

@@ -187,6 +187,7 @@ impl Core {
             && let Some(pool) = self.pools.get_mut(&pool)
         {
             pool.look_by(now);
+            self.plan_changed = true;
         }
         self.note_boot_progress(key);
         self.recall(key, notice_before);

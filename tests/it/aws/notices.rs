@@ -53,7 +53,8 @@ async fn a_replacement_that_nobody_wants_goes_before_it_costs() {
     let scene = Scene::of(1, &["--idle-timeout", NEVER], GroupConfig::default()).await;
     let group = scene.group();
     assert_eq!(scene.ask().await.status, 200);
-    group.change(|config| config.times = times.clone());
+    scene.until("it is known", async |pool| pool["instances"][0]["registered"] == json!(true)).await;
+    group.change(|config| config.times = times);
     group.kill_by_hand(&group.ids(Lifecycle::InService)[0]);
     eventually("it was replaced", SOON, async || (group.launched() == 2).then_some(())).await;
     scene.until_at_zero(&group).await;

@@ -115,7 +115,7 @@ async fn a_standby_instance_is_neither_used_nor_ended() {
     group.machine(&id).llama().unwrap().release("on");
     drop(stream);
     scene.until("only it is left", async |pool| pool["instances"].as_array().unwrap().len() == 1).await;
-    assert_eq!(group.ids(Lifecycle::Standby), [id.clone()]);
+    assert_eq!(group.ids(Lifecycle::Standby), std::slice::from_ref(&id));
     scene.assert_no_harm();
 }
 
