@@ -2,6 +2,7 @@
 
 mod attempts;
 mod fleet;
+mod groups;
 mod queue;
 mod servers;
 
