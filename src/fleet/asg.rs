@@ -2,11 +2,11 @@
 //!
 //! A group keeps a wish, its desired capacity, and acts by itself until it is fulfilled. What is asked of it here:
 //!
-//! 1. A wake raises the wish (`SetDesiredCapacity`), or launches at once (`LaunchInstances`, see [`launch`]).
+//! 1. A wake raises the wish (`SetDesiredCapacity`), or launches at once (`LaunchInstances`, see `launch.rs`).
 //! 2. A wish that brought nothing is taken back, to what is there.
 //! 3. An instance is ended by its id (`TerminateInstanceInAutoScalingGroup`), and its wish with it.
 //! 4. Ends that a lifecycle hook holds go on when the core says so.
-//! 5. A look tells what there is, and what launches failed (see [`look`], [`failures`]).
+//! 5. A look tells what there is, and what launches failed (see `look.rs`, `failures.rs`).
 //!
 //! **Invariant:** the desired capacity is never lowered by number but in [`AsgFleet::withdraw`]: AWS would choose whom
 //! to end.
