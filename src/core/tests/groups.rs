@@ -262,11 +262,11 @@ fn an_end_that_a_hook_holds_goes_on_once_it_is_drained() {
     scene.pass(secs(4));
     scene.look(&[group(1)], &[("a", InstanceState::TerminatingWait)]);
     let extend = Action::ExtendLifecycle { pool: POOL, group: FIRST, instance: "a".into() };
-    assert_eq!(scene.deeds(), [extend.clone()]);
+    assert_eq!(scene.deeds(), std::slice::from_ref(&extend));
     scene.start(2, extend.clone());
     assert_eq!(scene.deeds(), []);
     scene.pass(secs(10));
-    assert_eq!(scene.deeds(), [extend.clone()], "again and again");
+    assert_eq!(scene.deeds(), std::slice::from_ref(&extend), "again and again");
     scene.tell(Event::ShutdownBegan);
     assert_eq!(scene.plan(), [extend], "during a shutdown too");
     scene.end(0, LeaseEnd::Done);
@@ -369,6 +369,20 @@ fn a_look_that_began_before_a_wake_says_nothing_about_it() {
     scene.tell(Event::FleetObserved { pool: POOL, began, groups, instances: BTreeMap::new() });
     assert_eq!(scene.deeds(), [], "the launch is still expected");
     assert_eq!(scene.core.snapshot().pools[0].pending, 1);
+    assert_eq!(scene.core.snapshot().pools[0].groups[0].desired, Some(1), "nor about its wish");
+}
+
+/// A machine that vanished without a word, whose last report was long on its way.
+#[test]
+fn a_late_report_of_a_machine_that_is_gone_makes_it_no_server() {
+    let mut scene = Scene::with_groups(&[0], 1);
+    scene.serve_by_a();
+    scene.end(0, LeaseEnd::Done);
+    scene.pass(secs(4));
+    scene.look(&[group(0)], &[]);
+    scene.report(key(1, 1), on("a", ready(1, 1, 0)));
+    assert_eq!(scene.arrive(1), [""; 0]);
+    assert_eq!(scene.deeds(), [wake_in(FIRST, 1)]);
 }
 
 #[test]
