@@ -6,7 +6,7 @@ use super::*;
 const SEEDS_OF_PART: u64 = 1000;
 const PARTS: u64 = 4;
 
-/// Faults that the core once had, each with the first seed that shows it.
+/// Faults that the core once had, each with the first seed that showed it, in the world as it was then.
 const KNOWN: &[(&str, u64)] = &[
     ("those who waited for a fleet that was known to fail were not told", 1),
     ("an older agent's place in the index went stale when the later one left", 8),

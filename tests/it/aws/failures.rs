@@ -123,14 +123,20 @@ async fn the_end_of_an_instance_whose_answer_was_lost_is_not_counted_twice() {
 }
 
 #[tokio::test]
-async fn throttled_calls_back_off_and_nobody_is_refused() {
+async fn throttled_for_a_minute_calls_back_off_and_nobody_is_refused() {
     let scene = Scene::of(1, &[], GroupConfig::default()).await;
-    scene.aws.inject(Some("SetDesiredCapacity"), Fault::Throttled, Some(5));
-    assert_eq!(scene.ask().await.status, 200);
+    scene.aws.inject(Some("SetDesiredCapacity"), Fault::Throttled, None);
+    let mut waiting = RawClient::connect(scene.paddock.proxy()).await;
+    waiting.post(CHAT, &chat(json!({}))).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    scene.aws.clear_faults();
+    assert_eq!(waiting.answer().await.status, 200);
     let calls = scene.aws.calls_of("SetDesiredCapacity");
-    assert_eq!((calls.len(), scene.group().launched()), (6, 1));
+    assert_eq!(scene.group().launched(), 1);
+    // 0.5 s, doubled up to 10 s, and up to half as much again by chance.
+    assert!((7..=13).contains(&calls.len()), "{} calls", calls.len());
     let gaps: Vec<Duration> = calls.windows(2).map(|pair| pair[1].at.since(pair[0].at)).collect();
-    assert!(gaps[4] > gaps[0] * 4, "the pauses grow: {gaps:?}");
+    assert!(gaps[4] > gaps[0] * 4 && gaps.iter().all(|gap| *gap < Duration::from_secs(16)), "{gaps:?}");
     scene.assert_no_harm();
 }
 
