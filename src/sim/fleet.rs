@@ -235,6 +235,26 @@ impl World {
         *self.promises.failures.entry(pool).or_default() += 1;
     }
 
+    /// Draws how the boot of a host goes, when a look sees the host, and when it is up.
+    pub(super) fn begin_boot(&mut self, pool: PoolId, host: usize) -> Fate {
+        let trouble = self.pool(pool).trouble_permille;
+        let fate = if self.mishap(trouble) {
+            [Fate::Late, Fate::Mute, Fate::Exits, Fate::Misconfigured][self.rng.usize(0..4)]
+        } else {
+            Fate::Healthy
+        };
+        if fate != Fate::Healthy {
+            self.count("a launch went wrong");
+            self.boot_fails(pool);
+        }
+        let visible = self.up_to(self.pool(pool).visible_after_max);
+        self.hosts[host].fate = fate;
+        self.hosts[host].visible_at = self.now + visible;
+        let boot = self.span(self.pool(pool).boot_min, self.pool(pool).boot_max) / 2;
+        self.after(boot, Happening::Boots { host });
+        fate
+    }
+
     fn launch(&mut self, pool: PoolId, instances: u32, begun_at: Mono) -> Vec<InstanceId> {
         let there = self.hosts.iter().filter(|host| host.pool == pool && host.instance.is_some());
         let there = there.filter(|host| host.is_there()).count() as u32;
@@ -242,23 +262,9 @@ impl World {
         for _ in there..instances {
             let id: InstanceId = format!("i-{}", self.hosts.len()).as_str().into();
             let host = self.add_host(pool, Some(id.clone()), begun_at);
-            let trouble = self.pool(pool).trouble_permille;
-            let fate = if self.mishap(trouble) {
-                [Fate::Late, Fate::Mute, Fate::Exits, Fate::Misconfigured][self.rng.usize(0..4)]
-            } else {
-                Fate::Healthy
-            };
-            if fate != Fate::Healthy {
-                self.count("a launch went wrong");
-                self.boot_fails(pool);
-            }
-            let hidden = self.up_to(self.pool(pool).visible_after_max);
-            self.hosts[host].fate = fate;
-            self.hosts[host].visible_at = self.now + hidden;
-            let boot = self.span(self.pool(pool).boot_min, self.pool(pool).boot_max) / 2;
+            let fate = self.begin_boot(pool, host);
             let address = self.hosts[host].address;
             self.note(format_args!("  {id} is launched on {address}, {fate:?}"));
-            self.after(boot, Happening::Boots { host });
             launched.push(id);
         }
         self.check_instances_max(pool);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::hosts::{Fate, HostState};
+use super::hosts::HostState;
 use super::world::{Happening, World};
 use crate::core::{
     Event, GroupId, GroupObserved, InstanceId, InstanceObserved, InstanceState, Mono, NoticeReason,
@@ -176,22 +176,8 @@ impl World {
         let id: InstanceId = format!("i-{}", self.hosts.len()).as_str().into();
         let host = self.add_host(pool, Some(id.clone()), wished_at);
         self.hosts[host].group = group;
-        let trouble = self.pool(pool).trouble_permille;
-        let fate = if self.mishap(trouble) {
-            [Fate::Late, Fate::Mute, Fate::Exits, Fate::Misconfigured][self.rng.usize(0..4)]
-        } else {
-            Fate::Healthy
-        };
-        if fate != Fate::Healthy {
-            self.count("a launch went wrong");
-            self.boot_fails(pool);
-        }
-        self.hosts[host].fate = fate;
-        let visible = self.up_to(self.pool(pool).visible_after_max);
-        self.hosts[host].visible_at = self.now + visible;
-        let boot = self.span(self.pool(pool).boot_min, self.pool(pool).boot_max) / 2;
+        let fate = self.begin_boot(pool, host);
         self.note(format_args!("  {id} is launched by group {group}, {fate:?}"));
-        self.after(boot, Happening::Boots { host });
     }
 
     /// What a read shows of the groups, some of it a moment old.
