@@ -35,11 +35,30 @@ async fn quotas_that_are_used_up_everywhere_are_told_once_they_are_seen() {
     scene.aws.group("on-demand").fail_launches(LaunchFailure::VcpuQuota);
     let began = scene.aws.clock().mono();
     let (message, after) = refused(&scene.ask().await);
-    let took = scene.aws.clock().mono().since(began);
+    let told = scene.aws.clock().mono();
+    let took = told.since(began);
     assert!(message.contains("quota") && message.contains("Service Quotas"), "{message}");
     assert!((100..=180).contains(&after), "until the first group is asked again: {after}");
     // Two groups, one after the other: each is seen by the look that comes a second after its wake, or by the next.
     assert!(took < Duration::from_secs(15), "{took:?}");
+    let failed = scene
+        .aws
+        .group("on-demand")
+        .activities()
+        .iter()
+        .filter_map(|activity| activity.ended)
+        .min_by_key(|ended| ended.mono);
+    let failed = failed.expect("the last group failed").mono;
+    let looks = scene.aws.calls_of("DescribeScalingActivities").into_iter();
+    let mut looks =
+        looks.filter(|look| look.parameter("AutoScalingGroupName") == "on-demand" && look.at >= failed);
+    let seen = looks.next().expect("a look that shows it").at;
+    assert!(
+        seen.since(failed) < Duration::from_secs(6),
+        "the next look comes after 5 s at most: {:?}",
+        seen.since(failed)
+    );
+    assert!(told.since(seen) < Duration::from_secs(1), "told when it is seen: {:?}", told.since(seen));
     refused(&scene.ask().await);
     for name in ["spot", "on-demand"] {
         let group = scene.aws.group(name);
