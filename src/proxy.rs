@@ -13,6 +13,8 @@ mod forward;
 mod headers;
 mod hold;
 mod known;
+mod limits;
+mod room;
 mod service;
 mod upstream;
 
@@ -22,23 +24,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::core::PoolId;
 use crate::gate::Gate;
 
-use self::service::{Service, Shared};
+pub use self::limits::Limits;
+
+use self::connection::{LOOK_INTERVAL, Roll};
+use self::room::Place;
+use self::service::{Caller, Service, Shared};
 
 /// Connections that wait to be accepted, for each listener: what Linux allows by default.
 const BACKLOG: i32 = 4096;
-/// Client connections of one worker. Each may hold a request, and drop guards send without a bound of their own: this
-/// is the bound.
-const CONNECTIONS_MAX: usize = 16_384;
-/// The pause after a failed accept: file descriptors have run out, and come back as connections end.
+/// The pause after a failed accept, and without room: connections end, and give back descriptors and places.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the data path runs on.
@@ -48,18 +53,16 @@ pub struct ProxyConfig {
     pub worker_threads: usize,
     /// The pool that everything goes to.
     pub pool: PoolId,
-    /// The longest request body, in bytes.
-    pub request_body_max: usize,
-    /// All request bodies that are held, in bytes.
-    pub buffered_bytes_max: usize,
+    /// What clients and servers may take of it.
+    pub limits: Limits,
+    /// Networks of proxies before this one, whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether the `Host` header names the server that is asked, instead of what the client asked for.
     pub rewrites_host: bool,
     /// Whether llama.cpp's `/slots` is open to clients.
     pub serves_slots_endpoint: bool,
     /// Replaces the client's key.
     pub llamacpp_api_key: Option<String>,
-    /// How long answers may go on after a drain began.
-    pub shutdown_grace: Duration,
 }
 
 /// One listener for each worker, all on the same address and port.
@@ -103,23 +106,24 @@ impl Proxy {
         clock: Clock,
         cancel: CancellationToken,
     ) -> io::Result<Self> {
-        let grace = config.shutdown_grace;
         let shared = Arc::new(Shared::new(config));
         let mut ends = Vec::with_capacity(listeners.len());
         for (number, listener) in listeners.into_iter().enumerate() {
             let (ended, end) = oneshot::channel();
             let (shared, gate, cancel) = (shared.clone(), gate.clone(), cancel.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             std::thread::Builder::new().name(format!("proxy-{number}")).spawn(move || {
-                let work = async {
+                // Made on its thread, which it never leaves.
+                let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
+                    Err(error) => return tracing::error!(%error, "a proxy thread has no runtime"),
+                };
+                runtime.block_on(async {
                     match tokio::net::TcpListener::from_std(listener) {
-                        Ok(listener) => {
-                            work(listener, Service::new(shared, gate, clock), cancel, grace).await
-                        }
+                        Ok(listener) => work(listener, Service::new(shared, gate, clock), cancel).await,
                         Err(error) => tracing::error!(%error, "a proxy thread cannot use its listener"),
                     }
-                };
-                LocalSet::new().block_on(&runtime, work);
+                });
                 // Nobody waits for it when the process is killed rather than drained.
                 let _ = ended.send(());
             })?;
@@ -137,19 +141,15 @@ impl Proxy {
     }
 }
 
-async fn work(
-    listener: tokio::net::TcpListener,
-    service: Rc<Service>,
-    cancel: CancellationToken,
-    grace: Duration,
-) {
-    let room = Rc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn work(listener: tokio::net::TcpListener, service: Rc<Service>, cancel: CancellationToken) {
+    let roll = Roll::new(service.clock());
     let mut connections = JoinSet::new();
     let upkeep = tokio::task::spawn_local(service.keep_up());
+    let looking = tokio::task::spawn_local(look(roll.clone(), *service.limits()));
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener, &service) => accepted,
             () = cancel.cancelled() => break,
         };
         let (stream, peer, place) = match accepted {
@@ -160,44 +160,41 @@ async fn work(
                 continue;
             }
         };
-        let (service, cancel) = (service.clone(), cancel.clone());
+        let (service, enrolled) = (service.clone(), roll.enrol());
         connections.spawn_local(async move {
-            connection::serve(stream, peer, service, cancel).await;
+            let caller = Caller { peer, is_over: place.is_over };
+            connection::serve(stream, caller, service, enrolled).await;
             drop(place);
         });
     }
     drop(listener);
+    roll.drain();
+    let grace = service.limits().shutdown_grace;
     let drain = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(grace, drain).await.is_err() {
         tracing::warn!(grace_seconds = grace.as_secs(), "answers are cut: the shutdown grace is over");
     }
     upkeep.abort();
+    looking.abort();
+}
+
+/// Keeps connections to their time limits, for ever.
+async fn look(roll: Rc<Roll>, limits: Limits) {
+    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    loop {
+        interval.tick().await;
+        roll.look(&limits);
+    }
 }
 
 async fn accept(
     listener: &tokio::net::TcpListener,
-    room: &Rc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, SocketAddr, impl Drop + use<>)> {
-    // The semaphore is never closed; without room the clients wait in the backlog.
-    while room.available_permits() == 0 {
+    service: &Service,
+) -> io::Result<(tokio::net::TcpStream, SocketAddr, Place)> {
+    // Without room clients wait in the backlog.
+    while service.room().is_full() {
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, Place::take(room.clone())))
-}
-
-/// A connection's place among [`CONNECTIONS_MAX`].
-struct Place(Rc<Semaphore>);
-
-impl Place {
-    fn take(room: Rc<Semaphore>) -> Self {
-        room.forget_permits(1);
-        Self(room)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.add_permits(1);
-    }
+    Ok((stream, peer, service.room().enter(peer.ip())))
 }

@@ -38,8 +38,8 @@ pub(super) fn of(config: &BalancerConfig, proxy: SocketAddr, management: SocketA
         "paddock {}: clients on {proxy}, management on {management} ({access}); servers: {fleet}; requests: {queue}, \
          up to {} each and {} in all; threads: {}",
         env!("CARGO_PKG_VERSION"),
-        size(config.proxy.request_body_max),
-        size(config.proxy.buffered_bytes_max),
+        size(config.proxy.limits.body_bytes_max),
+        size(config.proxy.limits.buffered_bytes_max),
         config.proxy.worker_threads,
     )
 }

@@ -1,5 +1,7 @@
 //! `paddock balancer`.
 
+mod limits;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
@@ -8,12 +10,12 @@ use std::time::Duration;
 use clap::ValueEnum;
 use ipnet::IpNet;
 
+use self::limits::LimitFlags;
 use super::complaint::{CheckError, resolved, token};
 use super::metadata;
 use crate::config::{
     BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, asg_name, cloudwatch_namespace, count,
-    count_above_zero, duration, interval, listening, metrics_prefix, network, peer, secret, size, switch,
-    threads,
+    count_above_zero, duration, interval, listening, metrics_prefix, network, peer, secret, switch, threads,
 };
 use crate::core::{Config, Looks, PoolConfig};
 use crate::fleet::{AsgConfig, AsgWake, has_port};
@@ -92,18 +94,16 @@ pub(super) struct Flags {
     #[arg(long, env = "PADDOCK_MAX_BUFFERED_REQUESTS", value_name = "COUNT", default_value = "1000")]
     #[arg(value_parser = count)]
     max_buffered_requests: u32,
-    /// Memory for the bodies of requests that wait
-    #[arg(long, env = "PADDOCK_MAX_BUFFERED_BYTES", value_name = "SIZE", default_value = "256MiB")]
-    #[arg(value_parser = size)]
-    max_buffered_bytes: usize,
-    /// The longest body of a request
-    #[arg(long, env = "PADDOCK_MAX_REQUEST_BODY", value_name = "SIZE", default_value = "32MiB")]
-    #[arg(value_parser = size)]
-    max_request_body: usize,
+    #[command(flatten)]
+    limits: LimitFlags,
     /// How long a request may wait
     #[arg(long, env = "PADDOCK_BUFFERED_REQUEST_TIMEOUT", value_name = "TIME", default_value = "10m")]
     #[arg(value_parser = duration)]
     buffered_request_timeout: Duration,
+    /// A network of proxies before this one, whose X-Forwarded-For and X-Forwarded-Proto are believed; repeatable
+    #[arg(long, env = "PADDOCK_TRUSTED_PROXY", value_name = "CIDR|IP", value_delimiter = ',')]
+    #[arg(value_parser = network)]
+    trusted_proxy: Vec<IpNet>,
     /// Sent to llama.cpp in place of the client's key
     #[arg(long, env = "PADDOCK_LLAMACPP_API_KEY", value_name = "KEY", value_parser = secret)]
     llamacpp_api_key: Option<Secret>,
@@ -137,9 +137,6 @@ pub(super) struct Flags {
     /// Threads that serve clients [default: one for each core]
     #[arg(long, env = "PADDOCK_WORKER_THREADS", value_name = "COUNT", value_parser = threads)]
     worker_threads: Option<u32>,
-    /// After SIGTERM or SIGINT, answers that have begun may take so long
-    #[arg(long, env = "PADDOCK_SHUTDOWN_GRACE", value_name = "TIME", default_value = "5m", value_parser = duration)]
-    shutdown_grace: Duration,
     /// How to start one llama.cpp; {port} is replaced by a free port
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -169,7 +166,7 @@ impl Flags {
         if self.min_instances > 0 && !has_fleet {
             return Err(CheckError::MinWithoutFleet(self.min_instances));
         }
-        let (body, all) = (self.max_request_body, self.max_buffered_bytes);
+        let (body, all) = (self.limits.max_request_body, self.limits.max_buffered_bytes);
         if body > all {
             return Err(CheckError::BodyAboveBuffer { body, all });
         }
@@ -228,12 +225,11 @@ impl Flags {
             proxy: ProxyConfig {
                 worker_threads: self.worker_threads.map_or_else(cores, |threads| threads as usize),
                 pool: POOL,
-                request_body_max: self.max_request_body,
-                buffered_bytes_max: self.max_buffered_bytes,
+                limits: self.limits.limits(),
+                trusted_proxies: self.trusted_proxy,
                 rewrites_host: self.rewrite_host_header,
                 serves_slots_endpoint: self.slots_endpoint_enable,
                 llamacpp_api_key: api_key,
-                shutdown_grace: self.shutdown_grace,
             },
             statsd: statsd_addr.map(|addr| StatsdConfig {
                 addr: addr.into_string(),
@@ -241,7 +237,7 @@ impl Flags {
                 interval: self.statsd_reporting_interval,
             }),
             cloudwatch_namespace: self.cloudwatch_namespace,
-            shutdown_grace: self.shutdown_grace,
+            shutdown_grace: self.limits.limits().shutdown_grace,
             log_format: self.log_format,
         })
     }

@@ -86,7 +86,10 @@ fn defaults() {
     assert_eq!(config.pool.idle_timeout, Duration::from_secs(300));
     assert_eq!(config.pool.boot_timeout, Duration::from_secs(600));
     assert_eq!((config.core.queue_max, config.core.wait_max), (1000, Duration::from_secs(600)));
-    assert_eq!((config.proxy.request_body_max, config.proxy.buffered_bytes_max), (32 << 20, 256 << 20));
+    assert_eq!(
+        (config.proxy.limits.body_bytes_max, config.proxy.limits.buffered_bytes_max),
+        (32 << 20, 256 << 20)
+    );
     assert!(config.proxy.worker_threads >= 1);
     assert_eq!(config.shutdown_grace, Duration::from_secs(300));
     assert_eq!(config.log_format, LogFormat::Text);
@@ -115,7 +118,10 @@ fn every_flag_of_the_balancer_arrives() {
     assert_eq!(config.pool.idle_timeout, Duration::from_secs(90));
     assert_eq!(config.pool.boot_timeout, Duration::from_secs(120));
     assert_eq!((config.core.queue_max, config.core.wait_max), (7, Duration::from_millis(1500)));
-    assert_eq!((config.proxy.request_body_max, config.proxy.buffered_bytes_max), (1 << 10, 1 << 20));
+    assert_eq!(
+        (config.proxy.limits.body_bytes_max, config.proxy.limits.buffered_bytes_max),
+        (1 << 10, 1 << 20)
+    );
     assert!(config.proxy.rewrites_host && config.proxy.serves_slots_endpoint);
     assert_eq!((config.proxy.llamacpp_api_key.as_deref(), config.proxy.worker_threads), (Some("key"), 3));
     let statsd = config.statsd.unwrap();

@@ -12,6 +12,9 @@ const COUNT_MAX: u32 = 1_000_000;
 /// The longest namespace that CloudWatch takes, in characters.
 const NAMESPACE_CHARS_MAX: usize = 255;
 
+/// What hyper reads at once, in bytes: it takes no smaller limit.
+const HEAD_BYTES_MIN: usize = 8 << 10;
+
 /// The most threads that serve clients.
 const THREADS_MAX: u32 = 1024;
 
@@ -33,6 +36,9 @@ pub enum ValueError {
     /// Nothing would fit in.
     #[error("'{0}' leaves room for nothing; write a size above zero, such as 64MiB")]
     NoRoom(String),
+    /// No request would fit in.
+    #[error("'{0}' is too short for the head of a request; write 8KiB or more")]
+    NoHead(String),
     /// It is no number, or out of its range.
     #[error("'{text}' is not a whole number from {min} to {max}; write one, such as {min}")]
     NotACount {
@@ -150,6 +156,39 @@ pub fn count(text: &str) -> Result<u32, ValueError> {
 /// As [`count`], and if it is zero.
 pub fn count_above_zero(text: &str) -> Result<u32, ValueError> {
     number(text, 1..=COUNT_MAX)
+}
+
+/// The size of a head, in bytes: at least what HTTP parsers read at once.
+///
+/// # Errors
+/// As [`size`], and if it is below 8 KiB.
+pub fn head_size(text: &str) -> Result<usize, ValueError> {
+    let size = size(text)?;
+    if size < HEAD_BYTES_MIN { Err(ValueError::NoHead(text.to_owned())) } else { Ok(size) }
+}
+
+/// A limit that may be off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound<T>(pub Option<T>);
+
+/// A duration above zero, or `off`.
+///
+/// # Errors
+/// As [`interval`].
+pub fn bound_duration(text: &str) -> Result<Bound<Duration>, ValueError> {
+    if text.eq_ignore_ascii_case("off") { Ok(Bound(None)) } else { interval(text).map(Some).map(Bound) }
+}
+
+/// A count of at least one, or `off`.
+///
+/// # Errors
+/// As [`count_above_zero`].
+pub fn bound_count(text: &str) -> Result<Bound<u32>, ValueError> {
+    if text.eq_ignore_ascii_case("off") {
+        Ok(Bound(None))
+    } else {
+        count_above_zero(text).map(Some).map(Bound)
+    }
 }
 
 /// A number of threads.

@@ -163,8 +163,10 @@ impl Passing {
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        match Pin::new(&mut *incoming).poll_frame(context) {
+        let (Some(incoming), Some(connection)) = (&mut self.incoming, &mut self.connection) else {
+            return Poll::Ready(None);
+        };
+        match connection.poll_frame(incoming, context) {
             Poll::Ready(Some(Ok(frame))) => {
                 let is_last = incoming.is_end_stream();
                 if let (Some(stream), Some(data)) = (&mut self.stream, frame.data_ref()) {

@@ -23,7 +23,11 @@ pub(super) enum Refusal {
     NotFound,
     #[error("the request's body is larger than {max} bytes (--max-request-body)")]
     TooLarge { max: usize },
-    #[error("the request's body did not come within {} s of its last part", after.as_secs())]
+    #[error("the request's head did not come within {} s (--request-head-timeout)", after.as_secs_f32())]
+    HeadTimeout { after: Duration },
+    #[error("this address has as many connections as it may (--max-connections-per-client)")]
+    TooManyConnections,
+    #[error("the request's body did not come in time: {} s after its last part (--request-body-timeout)", after.as_secs_f32())]
     BodyTimeout { after: Duration },
     #[error("the bodies of waiting requests fill the buffer (--max-buffered-bytes)")]
     BytesFull,
@@ -31,6 +35,8 @@ pub(super) enum Refusal {
     Rejected(Rejection),
     #[error("the server failed before it answered: {0}")]
     Upstream(Arc<str>),
+    #[error("the server did not begin its answer within {} s (--upstream-response-timeout)", after.as_secs_f32())]
+    UpstreamTimeout { after: Duration },
 }
 
 /// A rejection in words for the client.
@@ -67,6 +73,11 @@ impl Refusal {
             Self::NoServer => row(StatusCode::SERVICE_UNAVAILABLE, "no_server"),
             Self::NotFound => row(StatusCode::NOT_FOUND, "not_found"),
             Self::TooLarge { .. } => row(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
+            Self::HeadTimeout { .. } => row(StatusCode::REQUEST_TIMEOUT, "head_timeout"),
+            Self::TooManyConnections => {
+                later(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", Duration::from_secs(1))
+            }
+            Self::UpstreamTimeout { .. } => row(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
             Self::BodyTimeout { .. } => row(StatusCode::REQUEST_TIMEOUT, "body_timeout"),
             Self::BytesFull => later(StatusCode::TOO_MANY_REQUESTS, "queue_full", Duration::from_secs(1)),
             Self::Upstream(_) => row(StatusCode::BAD_GATEWAY, "upstream_failed"),

@@ -1,20 +1,20 @@
 //! The attempts of one request, until an answer begins.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::answer::{Body, Passing, in_words};
 use super::classify::Dialect;
 use super::error::Refusal;
-use super::headers;
+use super::headers::{self, Forwarded};
 use super::upstream::{Connection, Connections};
 use crate::core::AttemptFailure;
 use crate::gate::{Interruption, Permit, Upstream};
@@ -42,7 +42,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(parts: Parts, body: Bytes, peer: IpAddr, toward: &TowardServers) -> Self {
+    pub(super) fn new(parts: Parts, body: Bytes, forwarded: Forwarded, toward: &TowardServers) -> Self {
         let Parts { method, uri, mut headers, version, .. } = parts;
         // HTTP/2 names its host in the target; a proxy's own form of target is shortened to the server's.
         let host = if version == Version::HTTP_2 && !headers.contains_key(header::HOST) {
@@ -54,7 +54,7 @@ impl Outgoing {
             uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| Uri::from(path.clone()));
         let has_body = !body.is_empty() || !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
         let key = toward.authorization.as_ref();
-        headers::toward_server(&mut headers, peer, host, key, has_body.then_some(body.len()));
+        headers::toward_server(&mut headers, forwarded, host, key, has_body.then_some(body.len()));
         Self { method, target, headers, body, rewrites_host: toward.rewrites_host }
     }
 
@@ -82,6 +82,8 @@ enum Attempt {
     /// A 503 of the server's own, read whole, that is not about loading.
     Refused(Response<Bytes>, Connection),
     Failed(AttemptFailure, Arc<str>),
+    /// The answer did not begin in time. The server may compute still, so the request is not sent to another.
+    Overdue(Duration),
 }
 
 /// Sends the request until an answer begins.
@@ -92,7 +94,8 @@ enum Attempt {
 ///    idle connections after 5 s, so this is routine.
 /// 4. A fresh connection that died after it got the request, or an instance that is lost: the request waits again, once.
 /// 5. An instance that is about to end: the request waits again.
-/// 6. Anything else is the answer.
+/// 6. An answer that does not begin in time ends the request.
+/// 7. Anything else is the answer.
 ///
 /// # Errors
 /// Why there is none.
@@ -122,6 +125,7 @@ pub(super) async fn forward(
                 tracing::debug!(agent = %upstream.name, ?kind, %cause, "an attempt failed");
                 permit = permit.retry(kind, cause).await.map_err(Refusal::Rejected)?;
             }
+            Attempt::Overdue(after) => return Err(Refusal::UpstreamTimeout { after }),
         }
     }
 }
@@ -153,6 +157,7 @@ pub(super) async fn forward_live(
             Ok((whole(response), sent))
         }
         Attempt::Failed(_, cause) => Err(Refusal::Upstream(cause)),
+        Attempt::Overdue(after) => Err(Refusal::UpstreamTimeout { after }),
     }
 }
 
@@ -162,7 +167,7 @@ async fn attempt(
     upstream: &Upstream,
     mut permit: Option<&mut Permit>,
 ) -> Attempt {
-    let mut reusable = connections.take(upstream.agent).await;
+    let mut reusable = connections.take(upstream.agent);
     // Whether a stale connection took the request along. It may not have been stale: then the server died of the request,
     // and is not there any more, or starts again.
     let mut may_have_killed = false;
@@ -182,7 +187,7 @@ async fn attempt(
     loop {
         let mut connection = match reusable.take() {
             Some(connection) => connection,
-            None => match Connection::open(upstream).await {
+            None => match Connection::open(upstream, connections.limits.connect_max).await {
                 Ok(connection) => connection,
                 Err(cause) => return failed(AttemptFailure::CouldNotConnect, cause, may_have_killed),
             },
@@ -190,11 +195,17 @@ async fn attempt(
         if let Some(permit) = &mut permit {
             permit.mark_sent();
         }
-        let result = unless_interrupted(permit.as_deref(), connection.send(outgoing.attempt(upstream))).await;
+        let sending = in_time(connections.limits.first_byte_max, connection.send(outgoing.attempt(upstream)));
+        let result = match unless_interrupted(permit.as_deref(), sending).await {
+            Ok(Err(overdue)) => return Attempt::Overdue(overdue),
+            Ok(Ok(result)) => Ok(result),
+            Err(why) => Err(why),
+        };
         match result {
             Err(why) => return interrupted(why),
             Ok(Ok(response)) if is_short_503(&response) => {
-                return match unless_interrupted(permit.as_deref(), read_503(response)).await {
+                return match unless_interrupted(permit.as_deref(), read_503(&mut connection, response)).await
+                {
                     Err(why) => interrupted(why),
                     Ok(Err(why)) => died(&why),
                     Ok(Ok(None)) => {
@@ -209,12 +220,20 @@ async fn attempt(
             Ok(Ok(response)) => return Attempt::Answered(response, connection),
             Ok(Err(error)) => {
                 let was_sent = !error.is_canceled();
-                if !connection.was_stale().await {
+                if !connection.was_stale() {
                     return died(&in_words(&error));
                 }
                 may_have_killed = was_sent;
             }
         }
+    }
+}
+
+/// Runs to the end, or for as long as it may.
+async fn in_time<F: Future>(most: Option<Duration>, future: F) -> Result<F::Output, Duration> {
+    match most {
+        Some(most) => tokio::time::timeout(most, future).await.map_err(|_| most),
+        None => Ok(future.await),
     }
 }
 
@@ -237,10 +256,12 @@ fn is_short_503(response: &Response<Incoming>) -> bool {
 }
 
 /// Tells llama.cpp's `503 Loading model` (none) from other 503s.
-async fn read_503(response: Response<Incoming>) -> Result<Option<Response<Bytes>>, String> {
+async fn read_503(
+    connection: &mut Connection,
+    response: Response<Incoming>,
+) -> Result<Option<Response<Bytes>>, String> {
     let (parts, body) = response.into_parts();
-    let body =
-        Limited::new(body, LOADING_BYTES_MAX).collect().await.map_err(|error| error.to_string())?.to_bytes();
+    let body = connection.read(body, LOADING_BYTES_MAX).await?;
     Ok((!is_loading(&body)).then(|| Response::from_parts(parts, body)))
 }
 

@@ -58,10 +58,44 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// What servers are told of the client.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Forwarded {
+    pub(super) peer: IpAddr,
+    /// Whether the peer is a proxy that is believed.
+    pub(super) is_trusted: bool,
+    pub(super) scheme: &'static str,
+}
+
+impl Forwarded {
+    /// A proxy that is believed has its own word about the client's scheme, and is one more hop of the client's way; what
+    /// anybody else says is replaced.
+    fn write(self, headers: &mut HeaderMap) {
+        let peer = self.peer.to_canonical();
+        let before = match self.is_trusted {
+            true => list(headers, &X_FORWARDED_FOR),
+            false => String::new(),
+        };
+        let way = if before.is_empty() { peer.to_string() } else { format!("{before}, {peer}") };
+        if let Ok(way) = HeaderValue::try_from(way) {
+            headers.insert(X_FORWARDED_FOR, way);
+        }
+        if !self.is_trusted || !headers.contains_key(X_FORWARDED_PROTO) {
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
+        }
+    }
+}
+
+/// The values of a list header, which may have come in several fields, as one (RFC 9110 section 5.3).
+fn list(headers: &HeaderMap, name: &HeaderName) -> String {
+    let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(", ")
+}
+
 /// Makes a client's headers those of the request to the server. The framing is rebuilt from the body that was read.
 pub(super) fn toward_server(
     headers: &mut HeaderMap,
-    peer: IpAddr,
+    forwarded: Forwarded,
     host: Option<HeaderValue>,
     api_key: Option<&HeaderValue>,
     body_len: Option<usize>,
@@ -73,10 +107,7 @@ pub(super) fn toward_server(
     if let Some(len) = body_len {
         headers.insert(CONTENT_LENGTH, len.into());
     }
-    if let Ok(peer) = HeaderValue::from_str(&peer.to_canonical().to_string()) {
-        headers.insert(X_FORWARDED_FOR, peer);
-    }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    forwarded.write(headers);
     if let Some(host) = host {
         headers.insert(HOST, host);
     }
@@ -136,15 +167,35 @@ mod tests {
             ("host", "gateway"),
         ]);
         let key = HeaderValue::from_static("Bearer server");
-        toward_server(&mut map, [127, 0, 0, 1].into(), None, Some(&key), Some(3));
+        toward_server(&mut map, from([127, 0, 0, 1], false), None, Some(&key), Some(3));
         let expected = headers(&[
             ("content-length", "3"),
             ("x-forwarded-for", "127.0.0.1"),
-            ("x-forwarded-proto", "http"),
+            ("x-forwarded-proto", "https"),
             ("authorization", "Bearer server"),
             ("host", "gateway"),
         ]);
         assert_eq!(map, expected);
+    }
+
+    fn from(peer: [u8; 4], is_trusted: bool) -> Forwarded {
+        Forwarded { peer: peer.into(), is_trusted, scheme: "https" }
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed_about_its_clients() {
+        let told = || {
+            let mut map = headers(&[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "http")]);
+            map.append("x-forwarded-for", HeaderValue::from_static("5.6.7.8"));
+            map
+        };
+        let mut map = told();
+        toward_server(&mut map, from([10, 0, 0, 1], true), None, None, None);
+        let way = [("x-forwarded-for", "1.2.3.4, 5.6.7.8, 10.0.0.1"), ("x-forwarded-proto", "http")];
+        assert_eq!(map, headers(&way));
+        let mut map = told();
+        toward_server(&mut map, from([10, 0, 0, 1], false), None, None, None);
+        assert_eq!(map, headers(&[("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https")]));
     }
 
     #[test]

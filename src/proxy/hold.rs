@@ -9,13 +9,14 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::Limits;
 use super::error::Refusal;
 
-/// How long the next part of a body may take.
-const BODY_PART_MAX: Duration = Duration::from_secs(60);
+/// A whole body may take as long as so many of its parts: whoever dribbles must not hold its room for ever.
+pub(super) const BODY_PARTS_PATIENCE: u32 = 10;
 /// How much of a refused body is read, and for how long, so that the client sees the answer instead of a reset.
-const DRAIN_BYTES_MAX: usize = 1 << 20;
-const DRAIN_MAX: Duration = Duration::from_secs(2);
+pub(super) const DRAIN_BYTES_MAX: usize = 1 << 20;
+pub(super) const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// The bytes that all held bodies may take together.
 #[derive(Debug)]
@@ -73,13 +74,25 @@ pub(super) enum Unread {
 pub(super) async fn read(
     body: &mut Incoming,
     reservation: &mut Reservation,
+    limits: &Limits,
+) -> Result<Bytes, Unread> {
+    let (bytes_max, part_max) = (limits.body_bytes_max, limits.body_read_max);
+    let late = |_| Unread::Refused(Refusal::BodyTimeout { after: part_max });
+    let reading = read_parts(body, reservation, bytes_max, part_max);
+    tokio::time::timeout(part_max * BODY_PARTS_PATIENCE, reading).await.map_err(late)?
+}
+
+async fn read_parts(
+    body: &mut Incoming,
+    reservation: &mut Reservation,
     bytes_max: usize,
+    part_max: Duration,
 ) -> Result<Bytes, Unread> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(frame) = tokio::time::timeout(BODY_PART_MAX, body.frame())
+    while let Some(frame) = tokio::time::timeout(part_max, body.frame())
         .await
-        .map_err(|_| Unread::Refused(Refusal::BodyTimeout { after: BODY_PART_MAX }))?
+        .map_err(|_| Unread::Refused(Refusal::BodyTimeout { after: part_max }))?
     {
         // Trailers of requests are of no use to llama.cpp.
         let Ok(part) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };

@@ -17,8 +17,9 @@ use super::error::Refusal;
 use super::forward::{self, Outgoing, Sent, TowardServers};
 use super::hold::{self, Budget, Reservation, Unread};
 use super::known::{KNOWN_BYTES_MAX, Known, Question};
+use super::room::Room;
 use super::upstream::{self, Connections};
-use super::{ProxyConfig, headers};
+use super::{Limits, ProxyConfig, headers};
 use crate::clock::Clock;
 use crate::core::{Mono, TenantId};
 use crate::gate::{Ask, Gate};
@@ -33,6 +34,7 @@ const TENANT: TenantId = TenantId(0);
 pub(super) struct Shared {
     config: ProxyConfig,
     budget: Arc<Budget>,
+    room: Arc<Room>,
     known: Known,
     toward: TowardServers,
 }
@@ -48,8 +50,18 @@ impl Shared {
             key
         });
         let toward = TowardServers { authorization, rewrites_host: config.rewrites_host };
-        Self { budget: Budget::new(config.buffered_bytes_max), known: Known::default(), toward, config }
+        let room = Arc::new(Room::new(&config.limits, config.trusted_proxies.clone()));
+        let budget = Budget::new(config.limits.buffered_bytes_max);
+        Self { budget, room, known: Known::default(), toward, config }
     }
+}
+
+/// Who calls.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) peer: SocketAddr,
+    /// Whether it has more connections than it may.
+    pub(super) is_over: bool,
 }
 
 /// One worker's service.
@@ -63,7 +75,19 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new(shared: Arc<Shared>, gate: Gate, clock: Clock) -> Rc<Self> {
-        Rc::new(Self { shared, gate, clock, connections: Connections::new(clock) })
+        Rc::new(Self { connections: Connections::new(clock, shared.config.limits), shared, gate, clock })
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.shared.config.limits
+    }
+
+    pub(super) fn room(&self) -> &Arc<Room> {
+        &self.shared.room
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Looks after the upstream connections, for ever.
@@ -75,14 +99,14 @@ impl Service {
     pub(super) async fn respond(
         self: Rc<Self>,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        caller: Rc<Caller>,
     ) -> Response<Body> {
         let id = headers::request_id(request.headers());
         let route = classify::route(request.method(), request.uri().path());
         let (mut parts, body) = request.into_parts();
         parts.headers.insert(headers::X_REQUEST_ID, id.clone());
         let is_http1 = parts.version < Version::HTTP_2;
-        let mut response = match self.steps(route, parts, body, peer).await {
+        let mut response = match self.steps(route, parts, body, &caller).await {
             Ok(response) => response,
             Err(Refused { refusal, closes }) => {
                 tracing::debug!(request = ?id, %refusal, "a request is refused");
@@ -109,18 +133,18 @@ impl Service {
         route: Route,
         parts: Parts,
         mut body: Incoming,
-        peer: SocketAddr,
+        caller: &Caller,
     ) -> Result<Response<Body>, Refused> {
-        let way = match self.head(route, &parts) {
+        let way = match self.head(route, &parts, caller) {
             Ok(way) => way,
             Err(refusal) => return Err(refuse_early(refusal, &parts, body)),
         };
-        let bytes_max = self.shared.config.request_body_max;
-        let mut reservation = match self.reserve(&body, bytes_max) {
+        let limits = self.limits();
+        let mut reservation = match self.reserve(&body) {
             Ok(reservation) => reservation,
             Err(refusal) => return Err(refuse_early(refusal, &parts, body)),
         };
-        let bytes = match hold::read(&mut body, &mut reservation, bytes_max).await {
+        let bytes = match hold::read(&mut body, &mut reservation, limits).await {
             Ok(bytes) => bytes,
             Err(Unread::Refused(refusal)) => return Err(refuse_midway(refusal, &parts, body)),
             Err(Unread::Broken) => {
@@ -134,7 +158,7 @@ impl Service {
                 let question = question.filter(|_| {
                     self.shared.toward.authorization.is_some() || !headers::bears_key(&parts.headers)
                 });
-                let outgoing = Outgoing::new(parts, bytes, peer.ip(), &self.shared.toward);
+                let outgoing = self.outgoing(parts, bytes, caller);
                 self.live(outgoing, dialect, question).await.map_err(Refused::from)
             }
             Way::Waits(slots_of) => {
@@ -143,7 +167,7 @@ impl Service {
                 let ask = Ask { pool: self.shared.config.pool, tenant: TENANT, slots };
                 let permit = self.gate.acquire(ask).await.map_err(Refusal::Rejected)?;
                 let granted = self.clock.mono();
-                let outgoing = Outgoing::new(parts, bytes, peer.ip(), &self.shared.toward);
+                let outgoing = self.outgoing(parts, bytes, caller);
                 let (mut response, sent) =
                     forward::forward(&self.connections, &outgoing, permit, dialect).await?;
                 // From here on the request cannot be sent again, so its body need not be kept.
@@ -155,7 +179,8 @@ impl Service {
     }
 
     /// Room for the body, as far as its length is declared.
-    fn reserve(&self, body: &Incoming, bytes_max: usize) -> Result<Reservation, Refusal> {
+    fn reserve(&self, body: &Incoming) -> Result<Reservation, Refusal> {
+        let bytes_max = self.limits().body_bytes_max;
         let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if declared > bytes_max {
             return Err(Refusal::TooLarge { max: bytes_max });
@@ -164,7 +189,10 @@ impl Service {
     }
 
     /// What the head alone decides.
-    fn head(&self, route: Route, parts: &Parts) -> Result<Way, Refusal> {
+    fn head(&self, route: Route, parts: &Parts, caller: &Caller) -> Result<Way, Refusal> {
+        if caller.is_over {
+            return Err(Refusal::TooManyConnections);
+        }
         if parts.method == Method::CONNECT {
             return Err(Refusal::BadRequest("CONNECT is not served: this is no forward proxy"));
         }
@@ -189,6 +217,14 @@ impl Service {
             return Err(Refusal::Rejected(self.gate.full_rejection(self.shared.config.pool)));
         }
         Ok(way)
+    }
+
+    /// The request as servers get it.
+    fn outgoing(&self, parts: Parts, body: Bytes, caller: &Caller) -> Outgoing {
+        let peer = caller.peer.ip();
+        let is_trusted = self.shared.room.trusts(peer);
+        let forwarded = headers::Forwarded { peer, is_trusted, scheme: "http" };
+        Outgoing::new(parts, body, forwarded, &self.shared.toward)
     }
 
     fn health(&self) -> Response<Body> {

@@ -3,50 +3,45 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
+use super::Limits;
 use super::connection::notice_vanished;
 use crate::clock::Clock;
 use crate::core::{AgentKey, Mono};
 use crate::gate::{Gate, Upstream};
 
-/// How long a server may take to accept a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long an idle connection is kept. llama.cpp closes its own after 5 s, and a request must not meet that moment.
 const IDLE_MAX: Duration = Duration::from_secs(3);
 /// Idle connections to one server, for each worker.
 const IDLE_CONNECTIONS_MAX: usize = 64;
-/// How long a kept connection may take to be good for another request. Its task needs one turn; one that still sends the
-/// request before, because its server answered without reading it, may never be done.
-const READY_MAX: Duration = Duration::from_millis(50);
 /// How often idle connections are looked through.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A connection to a server, good for one request at a time. Dropping it closes it, which is how llama.cpp learns that
 /// nobody waits for its answer.
+///
+/// It has no task: whoever waits for its answer drives it. What it hands over is looked at after each step of it, so the
+/// ends that receive need no waker of their own.
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    /// Returns whether it ended within the head of an answer.
-    task: JoinHandle<bool>,
+    driver: Driver,
     /// Whether a request went over it before.
-    pub(super) is_reused: bool,
+    is_reused: bool,
     idle_since: Mono,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl Connection {
@@ -54,35 +49,98 @@ impl Connection {
     ///
     /// # Errors
     /// In words.
-    pub(super) async fn open(upstream: &Upstream) -> Result<Self, Arc<str>> {
+    pub(super) async fn open(upstream: &Upstream, connect_max: Duration) -> Result<Self, Arc<str>> {
         let address = upstream.address;
         let failed = |why: String| Arc::from(format!("{address} cannot be reached: {why}"));
-        let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address))
+        let stream = tokio::time::timeout(connect_max, TcpStream::connect(address))
             .await
-            .map_err(|_| failed(format!("no answer within {} s", CONNECT_MAX.as_secs())))?
+            .map_err(|_| failed(format!("no answer within {} s", connect_max.as_secs_f32())))?
             .map_err(|error| failed(error.to_string()))?;
         notice_vanished(&stream);
-        let (sender, mut connection) =
+        let (sender, driver) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.to_string()))?;
-        let task = tokio::task::spawn_local(async move {
-            // Its error is the error of the request on it.
-            let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
-            !connection.into_parts().read_buf.is_empty()
-        });
-        Ok(Self { sender, task, is_reused: false, idle_since: Mono::default() })
+        let driver = Driver::Running(Box::new(driver));
+        Ok(Self { sender, driver, is_reused: false, idle_since: Mono::default() })
     }
 
+    /// Sends a request, and waits for the head of its answer.
     pub(super) async fn send(
         &mut self,
         request: http::Request<Full<Bytes>>,
-    ) -> hyper::Result<http::Response<hyper::body::Incoming>> {
-        self.sender.send_request(request).await
+    ) -> hyper::Result<http::Response<Incoming>> {
+        let mut answer = std::pin::pin!(self.sender.send_request(request));
+        let driver = &mut self.driver;
+        poll_fn(|context| {
+            driver.step(context);
+            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        })
+        .await
+    }
+
+    /// The next part of the answer.
+    pub(super) fn poll_frame(
+        &mut self,
+        incoming: &mut Incoming,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let mut unheard = Context::from_waker(Waker::noop());
+        // Asking makes room for the next part.
+        if let ready @ Poll::Ready(_) = Pin::new(&mut *incoming).poll_frame(&mut unheard) {
+            return ready;
+        }
+        self.driver.step(context);
+        Pin::new(incoming).poll_frame(&mut unheard)
     }
 
     /// After an error: whether the server had not said a word since the answer before. llama.cpp closes idle connections.
-    pub(super) async fn was_stale(mut self) -> bool {
-        let ended = tokio::time::timeout(READY_MAX, &mut self.task).await;
-        self.is_reused && matches!(ended, Ok(Ok(false)))
+    pub(super) fn was_stale(self) -> bool {
+        self.is_reused && matches!(self.driver, Driver::Ended { is_within_answer: false })
+    }
+
+    /// Whether it is good for another request.
+    fn is_ready(&mut self) -> bool {
+        self.driver.step(&mut Context::from_waker(Waker::noop()));
+        matches!(self.driver, Driver::Running(_)) && self.sender.is_ready()
+    }
+
+    /// The whole answer, if it is not longer than `bytes_max`.
+    ///
+    /// # Errors
+    /// In words.
+    pub(super) async fn read(&mut self, mut incoming: Incoming, bytes_max: usize) -> Result<Bytes, String> {
+        let mut whole = BytesMut::new();
+        while let Some(frame) = poll_fn(|context| self.poll_frame(&mut incoming, context)).await {
+            let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else { continue };
+            if whole.len() + data.len() > bytes_max {
+                return Err(format!("its answer is longer than {bytes_max} bytes"));
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// What reads and writes.
+#[derive(Debug)]
+enum Driver {
+    /// Boxed, because requests that wait for a slot must not carry the room for it.
+    Running(Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>),
+    Ended {
+        /// Bytes had come that were not the whole head of an answer.
+        is_within_answer: bool,
+    },
+}
+
+impl Driver {
+    /// One step. What it ends with is the error of the request on it, which learns of it when the driver is dropped.
+    fn step(&mut self, context: &mut Context<'_>) {
+        let Self::Running(running) = self else { return };
+        if running.poll_without_shutdown(context).is_pending() {
+            return;
+        }
+        if let Self::Running(ended) = std::mem::replace(self, Self::Ended { is_within_answer: false }) {
+            *self = Self::Ended { is_within_answer: !ended.into_parts().read_buf.is_empty() };
+        }
     }
 }
 
@@ -90,31 +148,32 @@ impl Connection {
 #[derive(Debug)]
 pub(super) struct Connections {
     clock: Clock,
+    pub(super) limits: Limits,
     idle: RefCell<BTreeMap<AgentKey, Vec<Connection>>>,
 }
 
 impl Connections {
-    pub(super) fn new(clock: Clock) -> Rc<Self> {
-        Rc::new(Self { clock, idle: RefCell::default() })
+    pub(super) fn new(clock: Clock, limits: Limits) -> Rc<Self> {
+        Rc::new(Self { clock, limits, idle: RefCell::default() })
     }
 
     /// The connection that was used last, if one is still good.
-    pub(super) async fn take(&self, agent: AgentKey) -> Option<Connection> {
+    pub(super) fn take(&self, agent: AgentKey) -> Option<Connection> {
         let now = self.clock.mono();
-        loop {
-            let mut connection = self.idle.borrow_mut().get_mut(&agent)?.pop()?;
-            if now.since(connection.idle_since) >= IDLE_MAX {
-                continue;
-            }
-            if let Ok(Ok(())) = tokio::time::timeout(READY_MAX, connection.sender.ready()).await {
+        let mut idle = self.idle.borrow_mut();
+        let kept = idle.get_mut(&agent)?;
+        while let Some(mut connection) = kept.pop() {
+            if now.since(connection.idle_since) < IDLE_MAX && connection.is_ready() {
                 return Some(connection);
             }
         }
+        None
     }
 
-    /// Keeps a connection whose answer was read to its end.
+    /// Keeps a connection whose answer was read to its end. One that still sends its request, because its server
+    /// answered without reading it, or that its server closes, is not kept.
     pub(super) fn put(&self, agent: AgentKey, mut connection: Connection) {
-        if connection.sender.is_closed() {
+        if !connection.is_ready() {
             return;
         }
         connection.is_reused = true;
@@ -133,8 +192,8 @@ impl Connections {
     fn drop_old(&self) {
         let now = self.clock.mono();
         self.idle.borrow_mut().retain(|_, kept| {
-            kept.retain(|connection| {
-                now.since(connection.idle_since) < IDLE_MAX && !connection.sender.is_closed()
+            kept.retain_mut(|connection| {
+                now.since(connection.idle_since) < IDLE_MAX && connection.is_ready()
             });
             !kept.is_empty()
         });

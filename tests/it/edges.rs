@@ -183,8 +183,8 @@ async fn an_answer_before_the_body_was_read_does_not_block_the_next_request() {
     .await;
     let mut config = GatewayConfig::default();
     config.proxy.worker_threads = 1;
-    config.proxy.request_body_max = 32 << 20;
-    config.proxy.buffered_bytes_max = 64 << 20;
+    config.proxy.limits.body_bytes_max = 32 << 20;
+    config.proxy.limits.buffered_bytes_max = 64 << 20;
     let gateway = Gateway::start(config);
     gateway.attach("a", server.addr, 1);
     let large = json!({ "prompt": "x".repeat(24 << 20) });

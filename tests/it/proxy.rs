@@ -314,7 +314,7 @@ async fn a_queue_over_its_limits_is_refused() {
     let fake = FakeLlama::start(FakeConfig { slots: 1, ..FakeConfig::default() }).await;
     let mut config = GatewayConfig::default();
     config.core.queue_max = 1;
-    config.proxy.buffered_bytes_max = 2000;
+    config.proxy.limits.buffered_bytes_max = 2000;
     let gateway = Gateway::start(config);
     gateway.attach("a", fake.addr(), 1);
     let mut running = RawClient::connect(gateway.addr()).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use paddock::clock::Clock;
 use paddock::core::{AgentReport, BootAges, Config, Phase, PoolConfig, PoolId};
 use paddock::gate::{Gate, Registration};
-use paddock::proxy::{self, Proxy, ProxyConfig};
+use paddock::proxy::{self, Limits, Proxy, ProxyConfig};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -67,12 +67,17 @@ impl Default for GatewayConfig {
             proxy: ProxyConfig {
                 worker_threads: 2,
                 pool: POOL,
-                request_body_max: 1 << 20,
-                buffered_bytes_max: 8 << 20,
+                limits: Limits {
+                    body_bytes_max: 1 << 20,
+                    buffered_bytes_max: 8 << 20,
+                    connections_per_client_max: None,
+                    shutdown_grace: Duration::from_secs(20),
+                    ..Limits::default()
+                },
+                trusted_proxies: Vec::new(),
                 rewrites_host: false,
                 serves_slots_endpoint: false,
                 llamacpp_api_key: None,
-                shutdown_grace: Duration::from_secs(20),
             },
         }
     }

@@ -1,0 +1,265 @@
+//! What a client's connection is doing, as far as its time limits and a drain care.
+//!
+//! A connection has no timer and waits for no signal of its own: once in [`LOOK_INTERVAL`] its worker looks at all of
+//! them ([`Roll::look`]), leaves an order with whichever needs one, and wakes its task.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::core::Mono;
+use crate::proxy::Limits;
+
+/// How often connections are looked at: the time limits of connections are kept to this.
+pub(in crate::proxy) const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Where a connection stands between two requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing was asked yet.
+    New,
+    /// The head of a request has begun.
+    Head,
+    /// Answers are on their way, so many.
+    Answering(u32),
+    /// The last answer is over.
+    Idle,
+}
+
+/// What its worker wants of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Order {
+    /// The answers that run are the last.
+    Drain,
+    /// The head of a request takes too long: say so and end.
+    EndSlowHead,
+    /// Nothing was asked for too long: end.
+    EndIdle,
+}
+
+/// One connection's state, shared between its task and its worker.
+#[derive(Debug)]
+pub(in crate::proxy) struct Activity {
+    clock: Clock,
+    stage: Cell<Stage>,
+    since: Cell<Mono>,
+    order: Cell<Option<Order>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Activity {
+    fn new(clock: Clock) -> Rc<Self> {
+        Rc::new(Self {
+            clock,
+            stage: Cell::new(Stage::New),
+            since: Cell::new(clock.mono()),
+            order: Cell::default(),
+            waker: RefCell::default(),
+        })
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+        self.since.set(self.clock.mono());
+    }
+
+    /// Bytes came in.
+    pub(super) fn saw_bytes(&self) {
+        if matches!(self.stage.get(), Stage::New | Stage::Idle) {
+            self.enter(Stage::Head);
+        }
+    }
+
+    /// Bytes went out: the end of an answer may leave long after its last byte was handed over.
+    pub(super) fn sent_bytes(&self) {
+        if self.stage.get() == Stage::Idle {
+            self.since.set(self.clock.mono());
+        }
+    }
+
+    /// A request came. It is being answered until the guard is dropped.
+    pub(super) fn answering(self: &Rc<Self>) -> Answering {
+        let before = match self.stage.get() {
+            Stage::Answering(count) => count,
+            Stage::New | Stage::Head | Stage::Idle => 0,
+        };
+        self.stage.set(Stage::Answering(before + 1));
+        Answering(self.clone())
+    }
+
+    fn overdue(&self, now: Mono, limits: &Limits) -> Option<Order> {
+        let (most, order) = match self.stage.get() {
+            Stage::Answering(_) => return None,
+            Stage::New => (limits.head_read_max, Order::EndIdle),
+            Stage::Head => (limits.head_read_max, Order::EndSlowHead),
+            Stage::Idle => (limits.client_idle_max, Order::EndIdle),
+        };
+        (now.since(self.since.get()) >= most).then_some(order)
+    }
+
+    fn give(&self, order: Order) {
+        self.order.set(Some(order));
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Ready with an order. Only one task asks.
+    pub(super) fn poll_order(&self, context: &Context<'_>) -> Poll<Order> {
+        if let Some(order) = self.order.take() {
+            return Poll::Ready(order);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct Answering(Rc<Activity>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        match self.0.stage.get() {
+            Stage::Answering(count @ 2..) => self.0.stage.set(Stage::Answering(count - 1)),
+            Stage::Answering(_) | Stage::New | Stage::Head | Stage::Idle => self.0.enter(Stage::Idle),
+        }
+    }
+}
+
+/// The connections of one worker.
+#[derive(Debug)]
+pub(in crate::proxy) struct Roll {
+    clock: Clock,
+    number_next: Cell<u64>,
+    activities: RefCell<BTreeMap<u64, Rc<Activity>>>,
+    is_draining: Cell<bool>,
+}
+
+impl Roll {
+    pub(in crate::proxy) fn new(clock: Clock) -> Rc<Self> {
+        let (number_next, activities) = (Cell::default(), RefCell::default());
+        Rc::new(Self { clock, number_next, activities, is_draining: Cell::default() })
+    }
+
+    /// A new connection.
+    pub(in crate::proxy) fn enrol(self: &Rc<Self>) -> Enrolled {
+        let activity = Activity::new(self.clock);
+        if self.is_draining.get() {
+            activity.give(Order::Drain);
+        }
+        let number = self.number_next.get();
+        self.number_next.set(number + 1);
+        self.activities.borrow_mut().insert(number, activity.clone());
+        Enrolled { roll: self.clone(), number, activity }
+    }
+
+    /// Ends what is overdue.
+    pub(in crate::proxy) fn look(&self, limits: &Limits) {
+        let now = self.clock.mono();
+        for activity in self.activities.borrow().values() {
+            if let Some(order) = activity.overdue(now, limits) {
+                activity.give(order);
+            }
+        }
+    }
+
+    /// From now on the answers that run are the last of each connection.
+    pub(in crate::proxy) fn drain(&self) {
+        self.is_draining.set(true);
+        for activity in self.activities.borrow().values() {
+            activity.give(Order::Drain);
+        }
+    }
+}
+
+/// A connection on its worker's roll, until dropped.
+#[derive(Debug)]
+pub(in crate::proxy) struct Enrolled {
+    roll: Rc<Roll>,
+    number: u64,
+    pub(in crate::proxy) activity: Rc<Activity>,
+}
+
+impl Drop for Enrolled {
+    fn drop(&mut self) {
+        self.roll.activities.borrow_mut().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        head_bytes_max: 8192,
+        head_fields_max: 100,
+        head_read_max: Duration::from_secs(3),
+        body_read_max: Duration::from_secs(5),
+        body_bytes_max: 1,
+        buffered_bytes_max: 1,
+        client_idle_max: Duration::from_secs(10),
+        connections_max: 1,
+        connections_per_client_max: None,
+        connect_max: Duration::from_secs(1),
+        first_byte_max: None,
+        shutdown_grace: Duration::from_secs(1),
+    };
+
+    async fn after(seconds: u64, enrolled: &Enrolled) -> Option<Order> {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        enrolled.roll.look(&LIMITS);
+        enrolled.activity.order.take()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_stage_has_its_limit() {
+        let roll = Roll::new(Clock::start());
+        let silent = roll.enrol();
+        assert_eq!(after(2, &silent).await, None);
+        assert_eq!(after(1, &silent).await, Some(Order::EndIdle), "nothing was asked");
+
+        let slow = roll.enrol();
+        assert_eq!(after(2, &slow).await, None);
+        slow.activity.saw_bytes();
+        assert_eq!(after(2, &slow).await, None, "the head's own time counts from its first byte");
+        slow.activity.saw_bytes();
+        assert_eq!(after(1, &slow).await, Some(Order::EndSlowHead), "more bytes do not buy more time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_may_take_as_long_as_they_like() {
+        let roll = Roll::new(Clock::start());
+        let busy = roll.enrol();
+        busy.activity.saw_bytes();
+        let (one, two) = (busy.activity.answering(), busy.activity.answering());
+        assert_eq!(after(1000, &busy).await, None);
+        drop(one);
+        busy.activity.saw_bytes();
+        assert_eq!(after(1000, &busy).await, None, "one of two still runs");
+        drop(two);
+        assert_eq!(after(9, &busy).await, None);
+        busy.activity.sent_bytes();
+        assert_eq!(after(9, &busy).await, None, "its last bytes leave only now");
+        assert_eq!(after(1, &busy).await, Some(Order::EndIdle));
+    }
+
+    #[test]
+    fn a_drain_reaches_those_that_come_later_too() {
+        let roll = Roll::new(Clock::start());
+        let before = roll.enrol();
+        roll.drain();
+        let after = roll.enrol();
+        for connection in [&before, &after] {
+            assert_eq!(connection.activity.order.take(), Some(Order::Drain));
+        }
+        drop((before, after));
+        assert!(roll.activities.borrow().is_empty());
+    }
+}
