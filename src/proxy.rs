@@ -1,8 +1,8 @@
 //! The data path: one current-thread runtime for each core, each with its own listener and its own upstream
 //! connections. They meet in the gate.
 //!
-//! The way of a request, by file: `connection` (the head arrives) → `service` (the order of the steps) → `classify` →
-//! `hold` (the body, within its budgets) → the gate → `forward` (attempts) → `answer` (the body back, and the end of
+//! The way of a request, by file: `connection` (the head arrives) → `service` (the order of the steps) → `strict` (is it
+//! clear) → `classify` → `hold` (the body, within its budgets) → the gate → `forward` (attempts) → `answer` (the body back, and the end of
 //! the lease). `error` is the one mapping to status and body.
 
 mod answer;
@@ -16,6 +16,7 @@ mod known;
 mod limits;
 mod room;
 mod service;
+mod strict;
 mod upstream;
 
 use std::io;

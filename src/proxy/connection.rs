@@ -80,7 +80,9 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         until_ordered(&mut builder.serve_connection(io, respond), activity).await
     } else {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(limits.head_bytes_max).header_read_timeout(None);
+        builder.header_read_timeout(None);
+        // The first bounds heads that are not whole yet, the second those that came in one piece.
+        builder.max_buf_size(limits.head_bytes_max).max_header_size(limits.head_bytes_max);
         if limits.head_fields_max != HEAD_FIELDS_CHEAP {
             builder.max_headers(limits.head_fields_max);
         }

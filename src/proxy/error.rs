@@ -15,6 +15,8 @@ use crate::core::Rejection;
 pub(super) enum Refusal {
     #[error("{0}")]
     BadRequest(&'static str),
+    #[error("the connection cannot be upgraded to another protocol: nothing is tunnelled")]
+    Upgrade,
     #[error("this path is not served through the gateway")]
     Forbidden,
     #[error("no server runs, and this path does not start one")]
@@ -69,6 +71,7 @@ impl Refusal {
         let later = |status, code, after| Row { status, code, retry_after: Some(after) };
         match self {
             Self::BadRequest(_) => row(StatusCode::BAD_REQUEST, "bad_request"),
+            Self::Upgrade => row(StatusCode::NOT_IMPLEMENTED, "upgrade_refused"),
             Self::Forbidden => row(StatusCode::FORBIDDEN, "forbidden"),
             Self::NoServer => row(StatusCode::SERVICE_UNAVAILABLE, "no_server"),
             Self::NotFound => row(StatusCode::NOT_FOUND, "not_found"),
@@ -98,6 +101,11 @@ impl Refusal {
                 Rejection::UpstreamFailed { .. } => row(StatusCode::BAD_GATEWAY, "upstream_failed"),
             },
         }
+    }
+
+    /// Whether the client may mean something else by the bytes that follow, so that they are not read as a request.
+    pub(super) fn doubts_client(&self) -> bool {
+        matches!(self, Self::BadRequest(_) | Self::Upgrade)
     }
 
     /// The whole answer.
@@ -226,6 +234,7 @@ mod tests {
             (Refusal::Upstream("reset".into()), 502, "upstream_failed", false),
             (Refusal::TooLarge { max: 9 }, 413, "request_too_large", false),
             (Refusal::Forbidden, 403, "forbidden", false),
+            (Refusal::Upgrade, 501, "upgrade_refused", false),
         ];
         for (refusal, status, code, says_when) in cases {
             let row = refusal.row();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -43,13 +43,10 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn new(parts: Parts, body: Bytes, forwarded: Forwarded, toward: &TowardServers) -> Self {
-        let Parts { method, uri, mut headers, version, .. } = parts;
-        // HTTP/2 names its host in the target; a proxy's own form of target is shortened to the server's.
-        let host = if version == Version::HTTP_2 && !headers.contains_key(header::HOST) {
-            uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-        } else {
-            None
-        };
+        let Parts { method, uri, mut headers, .. } = parts;
+        // A host in the target (HTTP/2's, or a proxy's own form) wins over the header (RFC 9112 section 3.2.2); the target
+        // itself is shortened to the server's form.
+        let host = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
         let target =
             uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| Uri::from(path.clone()));
         let has_body = !body.is_empty() || !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);

@@ -19,7 +19,7 @@ use super::hold::{self, Budget, Reservation, Unread};
 use super::known::{KNOWN_BYTES_MAX, Known, Question};
 use super::room::Room;
 use super::upstream::{self, Connections};
-use super::{Limits, ProxyConfig, headers};
+use super::{Limits, ProxyConfig, headers, strict};
 use crate::clock::Clock;
 use crate::core::{Mono, TenantId};
 use crate::gate::{Ask, Gate};
@@ -193,14 +193,7 @@ impl Service {
         if caller.is_over {
             return Err(Refusal::TooManyConnections);
         }
-        if parts.method == Method::CONNECT {
-            return Err(Refusal::BadRequest("CONNECT is not served: this is no forward proxy"));
-        }
-        // RFC 9112 section 3.2: exactly one Host in HTTP/1.1.
-        let hosts = parts.headers.get_all(header::HOST).iter().count();
-        if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
-            return Err(Refusal::BadRequest("a request has exactly one Host header"));
-        }
+        strict::check(parts)?;
         let way = match route {
             Route::Blocked => return Err(Refusal::Forbidden),
             Route::SlotsEndpoint if !self.shared.config.serves_slots_endpoint => {
@@ -334,7 +327,8 @@ impl Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, closes: false }
+        let closes = refusal.doubts_client();
+        Self { refusal, closes }
     }
 }
 
