@@ -8,6 +8,7 @@ mod support;
 mod aws;
 mod cli;
 mod cloudwatch;
+mod conformance;
 mod crowd;
 mod documents;
 mod edges;
