@@ -24,6 +24,7 @@ pub mod management;
 pub mod metrics;
 pub mod protocol;
 pub mod proxy;
+pub mod reload;
 pub mod scaler;
 pub mod signals;
 pub mod sim;
