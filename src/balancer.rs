@@ -118,6 +118,9 @@ pub async fn run(
     if let (Some(namespace), Some(puts)) = (config.cloudwatch_namespace, puts) {
         start_cloudwatch(namespace, puts, &gate, clock, &mut tasks);
     }
+    if let Some(keys) = config.proxy.keys.clone() {
+        tasks.essential("keys", until(token.clone(), async move { keys.follow().await }));
+    }
     let stop_clients = CancellationToken::new();
     let proxy = Proxy::start(config.proxy, listeners.proxy, gate.clone(), clock, stop_clients.clone());
     let proxy = proxy.map_err(BalancerError::Threads)?;

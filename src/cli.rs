@@ -17,17 +17,23 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::config::{AgentConfig, BalancerConfig};
+use crate::proxy::key_name;
 
 pub use complaint::CheckError;
 pub use file::FileError;
 
 /// What the program was asked to do.
-#[expect(clippy::large_enum_variant, reason = "there is one in a program's life")]
+#[allow(clippy::large_enum_variant, reason = "there is one in a program's life")]
 pub enum Invocation {
     /// Be the gateway.
     Balancer(BalancerConfig),
     /// Be an agent.
     Agent(AgentConfig),
+    /// Make a key for a client.
+    NewKey {
+        /// Whose.
+        name: String,
+    },
     /// Become a child of the process fleet.
     ExecChild {
         /// The process that asked for it.
@@ -64,9 +70,22 @@ enum Subcommand {
     Balancer(Box<balancer::Flags>),
     /// Watch one llama.cpp, and tell balancers how it is.
     Agent(agent::Flags),
+    /// Make keys for clients.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Become a child of the balancer.
     #[command(hide = true)]
     ExecChild(ExecChild),
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum KeyCommand {
+    /// Make a key: prints it, and below it the line for the file of --api-keys-file. It is nowhere kept.
+    New {
+        /// Whose it is: letters, digits and characters of . _ - @
+        #[arg(value_parser = key_name)]
+        name: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -98,6 +117,7 @@ pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<
         Subcommand::Agent(flags) => {
             flags.into_config().map(Invocation::Agent).map_err(|error| Stop::Wrong(error.to_string()))
         }
+        Subcommand::Key(KeyCommand::New { name }) => Ok(Invocation::NewKey { name }),
         Subcommand::ExecChild(ExecChild { parent, command }) => Ok(Invocation::ExecChild { parent, command }),
     }
 }
@@ -115,7 +135,7 @@ fn with_file(
     let (cli, _) = parse(&all).map_err(|error| complaint::stop(error, &all, Some(path)))?;
     match cli.subcommand {
         Subcommand::Balancer(flags) => Ok(flags),
-        Subcommand::Agent(_) | Subcommand::ExecChild(_) => {
+        Subcommand::Agent(_) | Subcommand::Key(_) | Subcommand::ExecChild(_) => {
             Err(Stop::Wrong("--config: only the balancer reads a file".to_owned()))
         }
     }

@@ -3,7 +3,7 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 use std::fmt::Display;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use paddock::cli::{self, Invocation, Stop};
 use paddock::clock::Clock;
 use paddock::config::{AgentConfig, BalancerConfig, LogFormat};
 use paddock::fleet::guard;
+use paddock::proxy::NewKey;
 use paddock::signals::EndSignals;
 
 /// The program did not start, or did not go on.
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             }
             run_agent(config)
         }
+        Ok(Invocation::NewKey { name }) => new_key(&name),
         Err(Stop::Help(help)) => {
             // A reader that went away has seen enough.
             let _ = help.print();
@@ -97,6 +99,19 @@ fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
     end
+}
+
+/// The key and its line are for programs too; what they are is said beside them.
+#[expect(clippy::print_stderr, reason = "for the person who asked for it")]
+fn new_key(name: &str) -> anyhow::Result<ExitCode> {
+    let made = NewKey::new(name).context("the system has no random numbers")?;
+    let written = writeln!(std::io::stdout(), "{}\n{}", made.key(), made.line());
+    written.context("cannot write the key to standard output")?;
+    eprintln!(
+        "The first line is the key: it is for the client, and is not shown again. The second is for the file of \
+         --api-keys-file."
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 /// For everything but the data path.

@@ -12,6 +12,7 @@ mod error;
 mod forward;
 mod headers;
 mod hold;
+mod keys;
 mod known;
 mod limits;
 mod room;
@@ -36,6 +37,7 @@ use crate::clock::Clock;
 use crate::core::PoolId;
 use crate::gate::Gate;
 
+pub use self::keys::{KeyNameError, Keys, KeysFileError, NewKey, key_name};
 pub use self::limits::Limits;
 
 use self::connection::{LOOK_INTERVAL, Roll};
@@ -64,6 +66,8 @@ pub struct ProxyConfig {
     pub serves_slots_endpoint: bool,
     /// Replaces the client's key.
     pub llamacpp_api_key: Option<String>,
+    /// Clients' keys; without them everybody may call, and a client's own key is passed on.
+    pub keys: Option<Arc<Keys>>,
 }
 
 /// One listener for each worker, all on the same address and port.

@@ -6,6 +6,10 @@ use std::time::Duration;
 use crate::config::{BalancerConfig, FleetConfig};
 
 pub(super) fn of(config: &BalancerConfig, proxy: SocketAddr, management: SocketAddr) -> String {
+    let clients = match config.proxy.keys {
+        Some(_) => "by key",
+        None => "open to everybody who reaches it",
+    };
     let access = match config.management_token {
         Some(_) => "by token",
         None if management.ip().to_canonical().is_loopback() => "open to this machine",
@@ -35,7 +39,7 @@ pub(super) fn of(config: &BalancerConfig, proxy: SocketAddr, management: SocketA
         most => format!("{most} may wait for {}", time(config.core.wait_max)),
     };
     format!(
-        "paddock {}: clients on {proxy}, management on {management} ({access}); servers: {fleet}; requests: {queue}, \
+        "paddock {}: clients on {proxy} ({clients}), management on {management} ({access}); servers: {fleet}; requests: {queue}, \
          up to {} each and {} in all; threads: {}",
         env!("CARGO_PKG_VERSION"),
         size(config.proxy.limits.body_bytes_max),

@@ -1,5 +1,6 @@
 //! `paddock balancer`.
 
+mod access;
 mod limits;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use ipnet::IpNet;
 
+use self::access::AccessFlags;
 use self::limits::LimitFlags;
 use super::complaint::{CheckError, resolved, token};
 use super::metadata;
@@ -131,6 +133,8 @@ pub(super) struct Flags {
     #[arg(long, env = "PADDOCK_CLOUDWATCH_NAMESPACE", value_name = "NAMESPACE")]
     #[arg(value_parser = cloudwatch_namespace)]
     cloudwatch_namespace: Option<String>,
+    #[command(flatten)]
+    access: AccessFlags,
     /// How the log is written
     #[arg(long, env = "PADDOCK_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -175,6 +179,7 @@ impl Flags {
         if proxy_addr == management_addr && proxy_addr.port() != 0 {
             return Err(CheckError::SameAddress(proxy_addr));
         }
+        let keys = self.access.keys()?;
         let statsd_addr =
             self.statsd_addr.map(|address| metadata::located("--statsd-addr", &address)).transpose()?;
         let management_token = token(self.management_token, self.management_token_file)?;
@@ -230,6 +235,7 @@ impl Flags {
                 rewrites_host: self.rewrite_host_header,
                 serves_slots_endpoint: self.slots_endpoint_enable,
                 llamacpp_api_key: api_key,
+                keys,
             },
             statsd: statsd_addr.map(|addr| StatsdConfig {
                 addr: addr.into_string(),

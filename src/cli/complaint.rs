@@ -12,6 +12,7 @@ use super::Stop;
 use super::metadata::located;
 use crate::agent::LocateError;
 use crate::config::{HostPort, Secret, ValueError, secret};
+use crate::proxy::KeysFileError;
 
 /// The longest token file that is read: a token is a line, and `/dev/zero` has no end.
 const TOKEN_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -104,6 +105,9 @@ pub enum CheckError {
         /// What is wrong with its contents.
         error: ValueError,
     },
+    /// The file of keys is of no use.
+    #[error(transparent)]
+    Keys(#[from] KeysFileError),
     /// The name is not known.
     #[error(
         "{flag}: '{address}' cannot be resolved ({error}); write an IP address and a port, such as 127.0.0.1:8080"
@@ -205,14 +209,18 @@ fn line(error: &clap::Error, arguments: &[OsString]) -> String {
         (ErrorKind::UnknownArgument, _) => unknown(error),
         (ErrorKind::InvalidSubcommand, _) => {
             let word = text(error, ContextKind::InvalidSubcommand);
-            format!("'{word}' is not a command; write paddock balancer or paddock agent")
+            format!("'{word}' is not a command; write paddock balancer, paddock agent or paddock key new")
         }
         (ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
-            "a command is missing; write paddock balancer or paddock agent, or see paddock --help".to_owned()
+            "a command is missing; write paddock balancer, paddock agent or paddock key new NAME, or see paddock --help"
+                .to_owned()
         }
         (ErrorKind::MissingRequiredArgument, _) => {
             let missing = text(error, ContextKind::InvalidArg);
-            format!("{}: it is missing; write {missing}", first_word(&missing))
+            // A word that is no flag's value stands alone in its brackets.
+            let word = missing.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
+            let missing = word.unwrap_or(&missing);
+            format!("{}: it is missing; write {missing}", first_word(missing))
         }
         (ErrorKind::ArgumentConflict, _)
             if text(error, ContextKind::InvalidArg) == text(error, ContextKind::PriorArg) =>

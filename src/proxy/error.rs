@@ -17,6 +17,8 @@ pub(super) enum Refusal {
     BadRequest(&'static str),
     #[error("the connection cannot be upgraded to another protocol: nothing is tunnelled")]
     Upgrade,
+    #[error("the API key is missing or wrong: send 'Authorization: Bearer KEY' or 'X-Api-Key: KEY', once")]
+    Unauthorized,
     #[error("this path is not served through the gateway")]
     Forbidden,
     #[error("no server runs, and this path does not start one")]
@@ -72,6 +74,7 @@ impl Refusal {
         match self {
             Self::BadRequest(_) => row(StatusCode::BAD_REQUEST, "bad_request"),
             Self::Upgrade => row(StatusCode::NOT_IMPLEMENTED, "upgrade_refused"),
+            Self::Unauthorized => row(StatusCode::UNAUTHORIZED, "invalid_api_key"),
             Self::Forbidden => row(StatusCode::FORBIDDEN, "forbidden"),
             Self::NoServer => row(StatusCode::SERVICE_UNAVAILABLE, "no_server"),
             Self::NotFound => row(StatusCode::NOT_FOUND, "not_found"),
@@ -116,6 +119,9 @@ impl Refusal {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(after) = retry_after {
             // Whole seconds, rounded up (RFC 9110 section 10.2.3).
             headers
@@ -235,6 +241,7 @@ mod tests {
             (Refusal::TooLarge { max: 9 }, 413, "request_too_large", false),
             (Refusal::Forbidden, 403, "forbidden", false),
             (Refusal::Upgrade, 501, "upgrade_refused", false),
+            (Refusal::Unauthorized, 401, "invalid_api_key", false),
         ];
         for (refusal, status, code, says_when) in cases {
             let row = refusal.row();

@@ -16,6 +16,7 @@ use super::classify::{self, Dialect, Route};
 use super::error::Refusal;
 use super::forward::{self, Outgoing, Sent, TowardServers};
 use super::hold::{self, Budget, Reservation, Unread};
+use super::keys::EVERYBODY;
 use super::known::{KNOWN_BYTES_MAX, Known, Question};
 use super::room::Room;
 use super::upstream::{self, Connections};
@@ -26,8 +27,6 @@ use crate::gate::{Ask, Gate};
 
 /// Bodies over this are looked through off the data thread: a scan takes about a millisecond for each megabyte.
 const SCAN_INLINE_MAX: usize = 256 * 1024;
-/// Everybody, as long as there are no keys to tell clients apart.
-const TENANT: TenantId = TenantId(0);
 
 /// What all workers share.
 #[derive(Debug)]
@@ -131,12 +130,12 @@ impl Service {
     async fn steps(
         self: &Rc<Self>,
         route: Route,
-        parts: Parts,
+        mut parts: Parts,
         mut body: Incoming,
         caller: &Caller,
     ) -> Result<Response<Body>, Refused> {
-        let way = match self.head(route, &parts, caller) {
-            Ok(way) => way,
+        let (tenant, way) = match self.head(route, &mut parts, !body.is_end_stream(), caller) {
+            Ok(decided) => decided,
             Err(refusal) => return Err(refuse_early(refusal, &parts, body)),
         };
         let limits = self.limits();
@@ -164,7 +163,7 @@ impl Service {
             Way::Waits(slots_of) => {
                 let slots = slots_of.count(&parts, &bytes).await;
                 let arrived = self.clock.mono();
-                let ask = Ask { pool: self.shared.config.pool, tenant: TENANT, slots };
+                let ask = Ask { pool: self.shared.config.pool, tenant, slots };
                 let permit = self.gate.acquire(ask).await.map_err(Refusal::Rejected)?;
                 let granted = self.clock.mono();
                 let outgoing = self.outgoing(parts, bytes, caller);
@@ -189,11 +188,21 @@ impl Service {
     }
 
     /// What the head alone decides.
-    fn head(&self, route: Route, parts: &Parts, caller: &Caller) -> Result<Way, Refusal> {
+    fn head(
+        &self,
+        route: Route,
+        parts: &mut Parts,
+        has_body: bool,
+        caller: &Caller,
+    ) -> Result<(TenantId, Way), Refusal> {
         if caller.is_over {
             return Err(Refusal::TooManyConnections);
         }
         strict::check(parts)?;
+        let tenant = match &self.shared.config.keys {
+            Some(keys) => keys.admit(route, parts, has_body)?,
+            None => EVERYBODY,
+        };
         let way = match route {
             Route::Blocked => return Err(Refusal::Forbidden),
             Route::SlotsEndpoint if !self.shared.config.serves_slots_endpoint => {
@@ -209,7 +218,7 @@ impl Service {
         if matches!(way, Way::Waits(_)) && self.gate.is_full() {
             return Err(Refusal::Rejected(self.gate.full_rejection(self.shared.config.pool)));
         }
-        Ok(way)
+        Ok((tenant, way))
     }
 
     /// The request as servers get it.

@@ -35,7 +35,7 @@ fn complaint(command: &mut Command, code: i32) -> String {
 fn wrong_input_gets_one_line_with_flag_value_and_mend() {
     let agent = "agent --local-llamacpp-addr 127.0.0.1:1 --management-addr 127.0.0.1:2";
     for (line, says) in [
-        ("", &["a command is missing", "write paddock balancer or paddock agent"][..]),
+        ("", &["a command is missing", "write paddock balancer, paddock agent or paddock key new NAME"][..]),
         ("balancr", &["'balancr'", "write paddock balancer"]),
         ("--what", &["--what", "no such flag", "--help"]),
         ("balancer --idle-timout 5m", &["--idle-timout", "did you mean --idle-timeout?"]),

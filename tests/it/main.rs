@@ -16,6 +16,7 @@ mod endings;
 mod fleet;
 mod h2;
 mod instance;
+mod keys;
 mod moto;
 mod no_capacity;
 mod paddler_compat;

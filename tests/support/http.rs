@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -48,8 +48,8 @@ enum Framing {
 
 /// A connection over which a test decides about every byte. Dropping it closes it.
 #[derive(Debug)]
-pub struct RawClient {
-    stream: TcpStream,
+pub struct RawClient<S = TcpStream> {
+    stream: S,
     buffer: BytesMut,
     framing: Framing,
 }
@@ -58,11 +58,24 @@ impl RawClient {
     pub async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream)
+    }
+
+    /// Closes with a reset instead of a FIN, as a crashed peer does.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
+    /// A client over a connection that there is already, one of TLS for example.
+    pub fn over(stream: S) -> Self {
         Self { stream, buffer: BytesMut::new(), framing: Framing::Ended }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     /// Sends a `POST` with a body of known length.
@@ -73,11 +86,6 @@ impl RawClient {
     /// Ends the sending side only.
     pub async fn half_close(&mut self) {
         self.stream.shutdown().await.unwrap();
-    }
-
-    /// Closes with a reset instead of a FIN, as a crashed peer does.
-    pub fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Reads up to the end of the head. `None` when the peer closed before the head's end.

@@ -2,7 +2,9 @@
 
 pub mod fake_aws;
 pub mod fake_llama;
+pub mod folder;
 pub mod gateway;
+pub mod h2;
 pub mod http;
 pub mod moto;
 pub mod openai_clients;
