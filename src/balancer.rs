@@ -121,6 +121,9 @@ pub async fn run(
     if let Some(keys) = config.proxy.keys.clone() {
         tasks.essential("keys", until(token.clone(), async move { keys.follow().await }));
     }
+    if let Some(tls) = config.proxy.tls.clone() {
+        tasks.essential("tls", until(token.clone(), async move { tls.follow(clock).await }));
+    }
     let stop_clients = CancellationToken::new();
     let proxy = Proxy::start(config.proxy, listeners.proxy, gate.clone(), clock, stop_clients.clone());
     let proxy = proxy.map_err(BalancerError::Threads)?;

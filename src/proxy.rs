@@ -18,6 +18,7 @@ mod limits;
 mod room;
 mod service;
 mod strict;
+mod tls;
 mod upstream;
 
 use std::io;
@@ -39,6 +40,7 @@ use crate::gate::Gate;
 
 pub use self::keys::{KeyNameError, Keys, KeysFileError, NewKey, key_name};
 pub use self::limits::Limits;
+pub use self::tls::{Tls, TlsError};
 
 use self::connection::{LOOK_INTERVAL, Roll};
 use self::room::Place;
@@ -66,6 +68,8 @@ pub struct ProxyConfig {
     pub serves_slots_endpoint: bool,
     /// Replaces the client's key.
     pub llamacpp_api_key: Option<String>,
+    /// The certificate that clients are shown; without it they speak plain HTTP.
+    pub tls: Option<Arc<Tls>>,
     /// Clients' keys; without them everybody may call, and a client's own key is passed on.
     pub keys: Option<Arc<Keys>>,
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::config::{BalancerConfig, FleetConfig};
 
 pub(super) fn of(config: &BalancerConfig, proxy: SocketAddr, management: SocketAddr) -> String {
-    let clients = match config.proxy.keys {
-        Some(_) => "by key",
-        None => "open to everybody who reaches it",
+    let clients = match (&config.proxy.tls, &config.proxy.keys) {
+        (Some(_), Some(_)) => "TLS, by key",
+        (Some(_), None) => "TLS, open to everybody who reaches it",
+        (None, Some(_)) => "by key",
+        (None, None) => "open to everybody who reaches it",
     };
     let access = match config.management_token {
         Some(_) => "by token",

@@ -179,7 +179,7 @@ impl Flags {
         if proxy_addr == management_addr && proxy_addr.port() != 0 {
             return Err(CheckError::SameAddress(proxy_addr));
         }
-        let keys = self.access.keys()?;
+        let (keys, tls) = (self.access.keys()?, self.access.tls()?);
         let statsd_addr =
             self.statsd_addr.map(|address| metadata::located("--statsd-addr", &address)).transpose()?;
         let management_token = token(self.management_token, self.management_token_file)?;
@@ -235,6 +235,7 @@ impl Flags {
                 rewrites_host: self.rewrite_host_header,
                 serves_slots_endpoint: self.slots_endpoint_enable,
                 llamacpp_api_key: api_key,
+                tls,
                 keys,
             },
             statsd: statsd_addr.map(|addr| StatsdConfig {

@@ -12,7 +12,7 @@ use super::Stop;
 use super::metadata::located;
 use crate::agent::LocateError;
 use crate::config::{HostPort, Secret, ValueError, secret};
-use crate::proxy::KeysFileError;
+use crate::proxy::{KeysFileError, TlsError};
 
 /// The longest token file that is read: a token is a line, and `/dev/zero` has no end.
 const TOKEN_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -108,6 +108,15 @@ pub enum CheckError {
     /// The file of keys is of no use.
     #[error(transparent)]
     Keys(#[from] KeysFileError),
+    /// The certificate or its key is of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Nothing could be signed.
+    #[error("--tls-cert: '{0}' needs its private key; give --tls-key too, or leave it out")]
+    CertWithoutKey(PathBuf),
+    /// Nothing could be shown.
+    #[error("--tls-key: '{0}' needs its certificate; give --tls-cert too, or leave it out")]
+    KeyWithoutCert(PathBuf),
     /// The name is not known.
     #[error(
         "{flag}: '{address}' cannot be resolved ({error}); write an IP address and a port, such as 127.0.0.1:8080"

@@ -29,9 +29,12 @@ use super::answer::{Body, Cut};
 use super::error::Refusal;
 use super::hold::{DRAIN_BYTES_MAX, DRAIN_MAX};
 use super::service::{Caller, Service};
+use super::tls::{self, Accepted};
 
 /// What a client with prior knowledge of HTTP/2 sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a client that speaks HTTP to TLS is told.
+const PLAIN: &str = "this port speaks TLS: use https";
 /// The pause between two looks at a preface that comes in pieces.
 const PREFACE_PAUSE: Duration = Duration::from_millis(5);
 /// What hyper takes of fields in a head by default. Only then it keeps them on the stack.
@@ -48,8 +51,20 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(120);
 pub(super) async fn serve(stream: TcpStream, caller: Caller, service: Rc<Service>, enrolled: Enrolled) {
     notice_vanished(&stream);
     let activity = &enrolled.activity;
-    if let Some(is_h2) = unless_ordered(activity, speaks_h2(&stream)).await {
-        converse(stream, is_h2, caller, service, activity).await;
+    match service.tls() {
+        Some(tls) => match unless_ordered(activity, tls.accept(stream)).await {
+            Some(Accepted::Secure(stream)) => {
+                let is_h2 = tls::chose_h2(&stream);
+                converse(stream, is_h2, caller, service, activity).await;
+            }
+            Some(Accepted::Plain(mut stream)) => say(&mut stream, Refusal::BadRequest(PLAIN)).await,
+            None => {}
+        },
+        None => {
+            if let Some(is_h2) = unless_ordered(activity, speaks_h2(&stream)).await {
+                converse(stream, is_h2, caller, service, activity).await;
+            }
+        }
     }
 }
 
@@ -91,9 +106,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         let mut stream = connection.into_parts().io.into_inner().stream;
         match &ended {
             Ended::Overdue(Order::EndSlowHead) => {
-                let refusal = Refusal::HeadTimeout { after: limits.head_read_max };
-                let _ = tokio::time::timeout(DRAIN_MAX, stream.write_all(&bare(refusal))).await;
-                linger(&mut stream).await;
+                say(&mut stream, Refusal::HeadTimeout { after: limits.head_read_max }).await;
             }
             // hyper has answered what it could not read.
             Ended::Broken(error) if error.is_parse() => linger(&mut stream).await,
@@ -142,6 +155,12 @@ async fn unless_ordered<T, E>(activity: &Activity, future: impl Future<Output = 
         Poll::Pending => future.as_mut().poll(context).map(Result::ok),
     })
     .await
+}
+
+/// Refuses what hyper never saw, and ends the connection.
+async fn say(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), refusal: Refusal) {
+    let _ = tokio::time::timeout(DRAIN_MAX, stream.write_all(&bare(refusal))).await;
+    linger(stream).await;
 }
 
 /// A refusal as the bytes of an HTTP/1.1 answer, for a request that hyper never saw whole.

@@ -19,6 +19,7 @@ use super::hold::{self, Budget, Reservation, Unread};
 use super::keys::EVERYBODY;
 use super::known::{KNOWN_BYTES_MAX, Known, Question};
 use super::room::Room;
+use super::tls::Tls;
 use super::upstream::{self, Connections};
 use super::{Limits, ProxyConfig, headers, strict};
 use crate::clock::Clock;
@@ -83,6 +84,10 @@ impl Service {
 
     pub(super) fn room(&self) -> &Arc<Room> {
         &self.shared.room
+    }
+
+    pub(super) fn tls(&self) -> Option<Arc<Tls>> {
+        self.shared.config.tls.clone()
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -224,8 +229,9 @@ impl Service {
     /// The request as servers get it.
     fn outgoing(&self, parts: Parts, body: Bytes, caller: &Caller) -> Outgoing {
         let peer = caller.peer.ip();
+        let scheme = if self.shared.config.tls.is_some() { "https" } else { "http" };
         let is_trusted = self.shared.room.trusts(peer);
-        let forwarded = headers::Forwarded { peer, is_trusted, scheme: "http" };
+        let forwarded = headers::Forwarded { peer, is_trusted, scheme };
         Outgoing::new(parts, body, forwarded, &self.shared.toward)
     }
 

@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use paddock::cli;
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "CONTRIBUTING.md", "docs/testing.md", "docs/aws.md"];
+use crate::support::folder::Folder;
+use crate::support::tls::Identity;
+
+const DOCUMENTS: [&str; 5] =
+    ["README.md", "CONTRIBUTING.md", "docs/testing.md", "docs/aws.md", "docs/secure.md"];
 const AWS: &str = "docs/aws.md";
 
 /// Where people put the program.
@@ -66,7 +70,7 @@ fn commands(document: &str) -> Vec<String> {
                 assert!(!started.is_empty(), "{document}: a unit that starts nothing");
                 commands.extend(started.into_iter().map(str::to_owned));
             }
-            "json" => {}
+            "json" | "text" => {}
             language => panic!("{document}: nobody checks blocks of '{language}'"),
         }
     }
@@ -125,21 +129,26 @@ fn are_options(words: &[&str]) -> bool {
     })
 }
 
-/// The program's own parser takes it; a token file is there, as the reader would have made it.
+/// The program's own parser takes it; the files are there, as the reader would have made them.
 fn understood(document: &str, words: &[&str]) {
-    let token = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documents-token");
-    fs::write(&token, "a-token-for-this-test\n").unwrap();
-    let token = token.to_str().unwrap();
-    let words = words.iter().map(|&word| if word == "/etc/paddock/token" { token } else { word });
+    let folder = Folder::new();
+    folder.write("token", "a-token-for-this-test\n");
+    folder.write("keys", "alice sha256:0000000000000000000000000000000000000000000000000000000000000000\n");
+    Identity::new().install(&folder);
+    let moved = |word: &&str| match word.strip_prefix("/etc/paddock/") {
+        Some(name) => folder.path(name).to_str().unwrap().to_owned(),
+        None => (*word).to_owned(),
+    };
+    let words: Vec<String> = words.iter().map(moved).collect();
     // The balancer asks for such an address before it starts, and here is nobody to ask.
-    let asks =
-        words.clone().nth(1) == Some("balancer") && words.clone().any(|word| word.contains("aws:metadata"));
+    let asks = words.get(1).is_some_and(|word| word == "balancer")
+        && words.iter().any(|word| word.contains("aws:metadata"));
     assert!(!asks, "{document}: write the balancer's address out");
-    match cli::read(words.clone()) {
+    match cli::read(&words) {
         Ok(_) => {}
         // Whoever runs this may have forbidden the metadata: then the line was understood that far.
         Err(stop) if stop.to_string().contains("AWS_EC2_METADATA_DISABLED forbids") => {}
-        Err(stop) => panic!("{document}: {}: {stop}", words.collect::<Vec<_>>().join(" ")),
+        Err(stop) => panic!("{document}: {}: {stop}", words.join(" ")),
     }
 }
 

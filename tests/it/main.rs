@@ -27,3 +27,4 @@ mod support_aws;
 mod support_fake;
 mod support_real;
 mod tidy;
+mod tls;

@@ -78,6 +78,7 @@ impl Default for GatewayConfig {
                 rewrites_host: false,
                 serves_slots_endpoint: false,
                 llamacpp_api_key: None,
+                tls: None,
                 keys: None,
             },
         }

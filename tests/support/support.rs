@@ -10,4 +10,5 @@ pub mod moto;
 pub mod openai_clients;
 pub mod program;
 pub mod real_llama;
+pub mod tls;
 pub mod wait;
