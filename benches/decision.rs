@@ -125,7 +125,7 @@ impl Bench {
 
     fn arrive(&mut self) {
         let gate = self.gate.clone();
-        let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+        let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
         let mut wait: Wait = Box::pin(async move { gate.acquire(ask).await });
         match self.timed("arrive", || poll(&mut wait)) {
             Poll::Ready(permit) => self.permits.push_back(permit.unwrap()),

@@ -17,8 +17,8 @@ use crate::proxy::ProxyConfig;
 pub use address::{AddressEntry, HostPort, listening, network, peer};
 pub use secret::{Secret, secret};
 pub use value::{
-    Bound, ValueError, asg_name, bound_count, bound_duration, cloudwatch_namespace, count, count_above_zero,
-    duration, head_size, interval, metrics_prefix, size, switch, threads,
+    OrOff, ValueError, asg_name, cloudwatch_namespace, count, count_above_zero, count_or_off, duration,
+    duration_or_off, head_size, interval, interval_or_off, metrics_prefix, size, switch, threads,
 };
 
 /// The one pool that there is.

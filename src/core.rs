@@ -27,6 +27,7 @@ pub mod ids;
 mod instances;
 mod notice;
 mod observe;
+mod outlook;
 mod pick;
 mod registry;
 mod rest;
@@ -46,6 +47,7 @@ pub use self::check::Broken;
 use self::dispatch::{Lease, Request};
 pub use self::event::*;
 pub use self::ids::*;
+pub use self::outlook::{Outlook, POSITION_MAX};
 use self::registry::Agent;
 use self::scaling::Pool;
 

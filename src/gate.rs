@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -20,8 +21,8 @@ use crate::clock::Clock;
 use crate::core::snapshot::Snapshot;
 use crate::core::{
     Action, AgentId, AgentKey, AgentReport, Arrival, AttemptFailure, Command, Config, Connection, Core,
-    Event, Incarnation, LeaseId, Mono, Now, OperationId, Plan, PoolConfig, PoolId, Rejection, RequestId,
-    TenantId,
+    Event, Incarnation, LeaseId, Mono, Now, OperationId, Outlook, Plan, PoolConfig, PoolId, Rejection,
+    RequestId, TenantId,
 };
 
 use permit::Interrupt;
@@ -38,6 +39,8 @@ pub struct Ask {
     pub tenant: TenantId,
     /// How many slots; 0 for a server without a slot.
     pub slots: u32,
+    /// How long the client waits, where it says so.
+    pub wait_max: Option<Duration>,
 }
 
 /// Where a grant leads.
@@ -75,6 +78,7 @@ struct Shared {
     inner: Mutex<Inner>,
     /// The core's advice on whether the queue is full, for reading without the lock.
     is_full: AtomicBool,
+    request_next: AtomicU64,
     broken: AtomicU64,
     timer: Notify,
     plan: Notify,
@@ -92,7 +96,6 @@ struct Inner {
     readers: Readers,
     /// When the timer task will wake by itself.
     timer_at: Option<Mono>,
-    request_next: u64,
     operation_next: u64,
     connection_next: u64,
 }
@@ -139,7 +142,6 @@ impl Gate {
             forgetters: Vec::new(),
             readers: Readers::default(),
             timer_at: None,
-            request_next: 0,
             operation_next: 0,
             connection_next: 0,
         };
@@ -147,6 +149,7 @@ impl Gate {
             clock,
             inner: Mutex::new(inner),
             is_full: AtomicBool::new(false),
+            request_next: AtomicU64::new(0),
             broken: AtomicU64::new(0),
             timer: Notify::new(),
             plan: Notify::new(),
@@ -160,13 +163,30 @@ impl Gate {
     /// # Errors
     /// Why the request is not served.
     pub async fn acquire(&self, ask: Ask) -> Answer {
-        let Ask { pool, tenant, slots } = ask;
-        let hold = self.decide(|inner| {
-            let request = RequestId(inner.request_next);
-            inner.request_next += 1;
-            (request, Event::RequestArrived(Arrival { request, pool, tenant, slots }))
-        });
-        hold.answer().await
+        self.acquire_as(self.number(), ask).await
+    }
+
+    /// The same for a request that was given its number before, so that it can be asked about.
+    ///
+    /// # Errors
+    /// Why the request is not served.
+    pub async fn acquire_as(&self, request: RequestId, ask: Ask) -> Answer {
+        let Ask { pool, tenant, slots, wait_max } = ask;
+        let arrival = Arrival { request, pool, tenant, slots, wait_max };
+        self.decide(|_| (request, Event::RequestArrived(arrival))).answer().await
+    }
+
+    /// A number for one request, never given before.
+    #[must_use]
+    pub fn number(&self) -> RequestId {
+        RequestId(self.shared.request_next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What a request that waits can be told; none if it does not wait.
+    #[must_use]
+    pub fn outlook(&self, request: RequestId) -> Option<Outlook> {
+        let inner = self.lock();
+        inner.core.outlook(request, self.now())
     }
 
     /// Tells the core something about a request that has nobody waiting for its answer, and gets the answer, or a

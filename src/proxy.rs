@@ -8,10 +8,12 @@
 mod answer;
 pub mod classify;
 mod connection;
+mod deadline;
 mod error;
 mod forward;
 mod headers;
 mod hold;
+mod keepalive;
 mod keys;
 mod known;
 mod limits;
@@ -43,6 +45,7 @@ pub use self::limits::Limits;
 pub use self::tls::{Tls, TlsError};
 
 use self::connection::{LOOK_INTERVAL, Roll};
+pub use self::keepalive::KeepaliveConfig;
 use self::room::Place;
 use self::service::{Caller, Service, Shared};
 
@@ -72,6 +75,8 @@ pub struct ProxyConfig {
     pub tls: Option<Arc<Tls>>,
     /// Clients' keys; without them everybody may call, and a client's own key is passed on.
     pub keys: Option<Arc<Keys>>,
+    /// What clients that wait are sent.
+    pub keepalive: KeepaliveConfig,
 }
 
 /// One listener for each worker, all on the same address and port.

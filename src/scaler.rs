@@ -299,7 +299,7 @@ mod tests {
         let gate = gate();
         let cancel = CancellationToken::new();
         let scaling = tokio::spawn(run(gate.clone(), Arc::new(Fleet::None), Clock::start(), cancel.clone()));
-        let answer = gate.acquire(Ask { pool: POOL, tenant: TenantId(0), slots: 1 }).await;
+        let answer = gate.acquire(Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None }).await;
         let Err(Rejection::NoCapacity { cause, .. }) = answer else { panic!("{answer:?}") };
         assert!(cause.starts_with("there is no fleet to start a server with"), "{cause}");
         cancel.cancel();
@@ -309,7 +309,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_operation_without_an_outcome_is_looked_up() {
         let gate = gate();
-        let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+        let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
         let waiting = tokio::spawn({
             let gate = gate.clone();
             async move { gate.acquire(ask).await.map(drop) }

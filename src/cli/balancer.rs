@@ -1,6 +1,7 @@
 //! `paddock balancer`.
 
 mod access;
+mod keepalive;
 mod limits;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 
 use self::access::AccessFlags;
+use self::keepalive::KeepaliveFlags;
 use self::limits::LimitFlags;
 use super::complaint::{CheckError, resolved, token};
 use super::metadata;
@@ -106,6 +108,8 @@ pub(super) struct Flags {
     #[arg(long, env = "PADDOCK_TRUSTED_PROXY", value_name = "CIDR|IP", value_delimiter = ',')]
     #[arg(value_parser = network)]
     trusted_proxy: Vec<IpNet>,
+    #[command(flatten)]
+    keepalive: KeepaliveFlags,
     /// Sent to llama.cpp in place of the client's key
     #[arg(long, env = "PADDOCK_LLAMACPP_API_KEY", value_name = "KEY", value_parser = secret)]
     llamacpp_api_key: Option<Secret>,
@@ -237,6 +241,7 @@ impl Flags {
                 llamacpp_api_key: api_key,
                 tls,
                 keys,
+                keepalive: self.keepalive.into_config()?,
             },
             statsd: statsd_addr.map(|addr| StatsdConfig {
                 addr: addr.into_string(),

@@ -46,6 +46,9 @@ pub enum CheckError {
     /// Which place does it have in the order?
     #[error("--asg-name: '{0}' is given twice; leave one out")]
     AsgTwice(String),
+    /// It would do nothing.
+    #[error("{0}: --keepalive-after is 'off', so it would do nothing; give a time there, or leave this out")]
+    KeepaliveOff(&'static str),
     /// The limits contradict each other.
     #[error(
         "--min-instances: '{min}' is more than --max-instances '{max}'; raise the one or lower the other"

@@ -24,6 +24,9 @@ pub enum ValueError {
     /// It has no unit that is known, or no number.
     #[error("'{0}' is not a duration; write 10s, 500ms, 5m or a number of seconds")]
     NotADuration(String),
+    /// It is neither a duration nor `off`.
+    #[error("'{0}' is not a duration; write 15s, 500ms, a number of seconds, or off")]
+    NotADurationOrOff(String),
     /// It is beyond what a timer takes.
     #[error("'{0}' is too long; write 30d or less")]
     TooLong(String),
@@ -117,6 +120,39 @@ pub fn interval(text: &str) -> Result<Duration, ValueError> {
     if duration.is_zero() { Err(ValueError::NoTime(text.to_owned())) } else { Ok(duration) }
 }
 
+/// A value, or none for `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrOff<T>(pub Option<T>);
+
+/// A duration, or `off`.
+///
+/// # Errors
+/// As [`duration`].
+pub fn duration_or_off(text: &str) -> Result<OrOff<Duration>, ValueError> {
+    or_off(text, duration)
+}
+
+/// A duration above zero, or `off`.
+///
+/// # Errors
+/// As [`interval`].
+pub fn interval_or_off(text: &str) -> Result<OrOff<Duration>, ValueError> {
+    or_off(text, interval)
+}
+
+fn or_off(
+    text: &str,
+    read: impl Fn(&str) -> Result<Duration, ValueError>,
+) -> Result<OrOff<Duration>, ValueError> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(OrOff(None));
+    }
+    read(text).map(|duration| OrOff(Some(duration))).map_err(|error| match error {
+        ValueError::NotADuration(text) => ValueError::NotADurationOrOff(text),
+        error => error,
+    })
+}
+
 /// A size above zero, in bytes: `64MiB` (powers of 1024), `10MB` (powers of 1000), or a number of bytes.
 ///
 /// # Errors
@@ -167,27 +203,15 @@ pub fn head_size(text: &str) -> Result<usize, ValueError> {
     if size < HEAD_BYTES_MIN { Err(ValueError::NoHead(text.to_owned())) } else { Ok(size) }
 }
 
-/// A limit that may be off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bound<T>(pub Option<T>);
-
-/// A duration above zero, or `off`.
-///
-/// # Errors
-/// As [`interval`].
-pub fn bound_duration(text: &str) -> Result<Bound<Duration>, ValueError> {
-    if text.eq_ignore_ascii_case("off") { Ok(Bound(None)) } else { interval(text).map(Some).map(Bound) }
-}
-
 /// A count of at least one, or `off`.
 ///
 /// # Errors
 /// As [`count_above_zero`].
-pub fn bound_count(text: &str) -> Result<Bound<u32>, ValueError> {
+pub fn count_or_off(text: &str) -> Result<OrOff<u32>, ValueError> {
     if text.eq_ignore_ascii_case("off") {
-        Ok(Bound(None))
+        Ok(OrOff(None))
     } else {
-        count_above_zero(text).map(Some).map(Bound)
+        count_above_zero(text).map(Some).map(OrOff)
     }
 }
 
@@ -292,6 +316,16 @@ mod tests {
         }
         assert_eq!(interval("0s"), Err(ValueError::NoTime("0s".to_owned())));
         assert_eq!(interval("1ms"), Ok(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn what_can_be_off_is_a_duration_otherwise() {
+        assert_eq!(duration_or_off("off"), Ok(OrOff(None)));
+        assert_eq!(duration_or_off("OFF"), Ok(OrOff(None)));
+        assert_eq!(duration_or_off("0"), Ok(OrOff(Some(Duration::ZERO))));
+        assert_eq!(duration_or_off("1.5"), Ok(OrOff(Some(Duration::from_millis(1500)))));
+        assert_eq!(duration_or_off("no"), Err(ValueError::NotADurationOrOff("no".to_owned())));
+        assert_eq!(duration_or_off("31d"), Err(ValueError::TooLong("31d".to_owned())));
     }
 
     #[test]

@@ -65,9 +65,10 @@ impl Core {
     /// 2. A free slot that nobody is waiting for in front of it: granted.
     /// 3. No room in the queue: rejected.
     /// 4. No server is up or boots, and the fleet is known to fail: rejected with the cause.
-    /// 5. It waits. An idle instance that is on its way out comes back.
+    /// 5. Its client would not wait as long as it takes: rejected, and nothing is woken for it.
+    /// 6. It waits. An idle instance that is on its way out comes back.
     pub(super) fn request_arrived(&mut self, arrival: Arrival) {
-        let Arrival { request, pool: pool_id, tenant, slots } = arrival;
+        let Arrival { request, pool: pool_id, tenant, slots, wait_max } = arrival;
         if self.shutting_down {
             self.reject(request, Rejection::ShuttingDown);
             return;
@@ -85,7 +86,8 @@ impl Core {
             Request {
                 pool: pool_id,
                 place,
-                deadline: self.now + self.config.wait_max,
+                deadline: self.now
+                    + wait_max.map_or(self.config.wait_max, |own| own.min(self.config.wait_max)),
                 cold_start: pool.live.is_empty(),
                 lease: None,
                 connect_failures: 0,
@@ -105,6 +107,11 @@ impl Core {
         }
         if let Some(because) = self.out_of_capacity(pool_id) {
             self.answer(request, because);
+            return;
+        }
+        if wait_max.is_some_and(|wait_max| self.is_too_late(pool_id, place, wait_max)) {
+            let retry_after = self.retry_after(pool_id);
+            self.answer(request, Rejection::TooLate { retry_after });
             return;
         }
         self.enqueue(request);

@@ -125,6 +125,8 @@ pub struct Arrival {
     pub tenant: TenantId,
     /// How many slots it takes; 0 needs a server but no slot.
     pub slots: u32,
+    /// The client's own limit to its wait, where it gave one. It shortens the gateway's, and never extends it.
+    pub wait_max: Option<Duration>,
 }
 
 /// How an attempt ended.
@@ -348,6 +350,11 @@ pub enum Rejection {
     },
     /// It waited `wait_max`.
     QueueTimeout {
+        /// When a server may be free.
+        retry_after: Duration,
+    },
+    /// Its client would not wait until a server is free, as far as can be foretold: it was not queued.
+    TooLate {
         /// When a server may be free.
         retry_after: Duration,
     },

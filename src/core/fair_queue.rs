@@ -143,6 +143,31 @@ impl FairQueue {
         self.len == 0
     }
 
+    /// How many requests are served before one in this place, which may be queued or about to be, if each takes one slot.
+    /// Counting ends beyond `most`.
+    pub(super) fn ahead(&self, place: Place, most: usize) -> usize {
+        if Width::of(place.slots) == Width::None {
+            return before(&self.slotless, place.sequence, most);
+        }
+        let line = self.lines.get(&place.tenant);
+        let own = line.map_or(0, |line| {
+            before(&line.one, place.sequence, most) + before(&line.many, place.sequence, most)
+        });
+        let turn = line.map_or(self.level, |line| line.given).saturating_add(own as u64);
+        let mut ahead = own;
+        for &(given, tenant) in self.turns.iter().take_while(|(given, _)| *given <= turn) {
+            if ahead > most {
+                break;
+            }
+            if let Some(other) = self.lines.get(&tenant).filter(|_| tenant != place.tenant) {
+                let turns = (turn - given).saturating_add(u64::from(tenant < place.tenant));
+                let turns = usize::try_from(turns).unwrap_or(usize::MAX);
+                ahead = ahead.saturating_add(turns.min(other.one.len() + other.many.len()));
+            }
+        }
+        ahead
+    }
+
     /// Slots that the waiting requests ask for.
     pub(super) fn slots(&self) -> u64 {
         self.slots
@@ -153,6 +178,14 @@ impl FairQueue {
         let lines = self.lines.values().flat_map(|line| line.one.values().chain(line.many.values()));
         self.slotless.values().chain(lines).copied()
     }
+}
+
+/// How many requests of a line come before this sequence, counted up to `most`; of one that ends before it, all.
+fn before(line: &BTreeMap<u64, RequestId>, sequence: u64, most: usize) -> usize {
+    if line.last_key_value().is_none_or(|(&last, _)| last < sequence) {
+        return line.len();
+    }
+    line.range(..sequence).take(most).count()
 }
 
 #[cfg(test)]
@@ -214,6 +247,40 @@ mod tests {
         queue.insert(RequestId(5), place(1, 5, 1));
         queue.insert(RequestId(2), place(1, 2, 1));
         assert_eq!(queue.heads(TenantId(1)).0, Some((2, RequestId(2))));
+    }
+
+    #[test]
+    fn whoever_is_ahead_is_served_before() {
+        let tenants = [1, 1, 2, 1, 3, 3, 2, 1, 1, 3, 1];
+        let mut queue = FairQueue::default();
+        let mut places = Vec::new();
+        for (sequence, tenant) in (0..).zip(tenants) {
+            queue.insert(RequestId(sequence), place(tenant, sequence, 1));
+            places.push(place(tenant, sequence, 1));
+        }
+        let waiting = |queue: &FairQueue, place: &Place| queue.requests().any(|id| id.0 == place.sequence);
+        for served in 0..tenants.len() {
+            let left: Vec<Place> = places.iter().copied().filter(|place| waiting(&queue, place)).collect();
+            let mut ahead: Vec<usize> = left.iter().map(|&place| queue.ahead(place, 100)).collect();
+            let tenant = queue.turns().next().unwrap();
+            let head = left.iter().position(|place| place.tenant == tenant).unwrap();
+            assert_eq!(ahead[head], 0, "the next one has nobody ahead, after {served}");
+            assert!(queue.give(left[head]));
+            ahead.sort_unstable();
+            assert_eq!(ahead, (0..left.len()).collect::<Vec<_>>(), "each has a place of its own");
+        }
+    }
+
+    #[test]
+    fn an_arrival_is_behind_its_own_and_between_the_others() {
+        let mut queue = FairQueue::default();
+        for sequence in 0..10 {
+            queue.insert(RequestId(sequence), place(1, sequence, 1));
+        }
+        assert_eq!(queue.ahead(place(1, 10, 1), 3), 10, "its own line's length is known");
+        assert_eq!(queue.ahead(place(1, 8, 1), 3), 3, "counted no further than asked");
+        assert_eq!(queue.ahead(place(2, 10, 1), 100), 1, "a new tenant's turn is next but one");
+        assert_eq!(queue.ahead(place(2, 10, 0), 100), 0, "no slot, no turn");
     }
 
     #[test]

@@ -127,6 +127,11 @@ impl Instance {
         self.end_failures = 0;
     }
 
+    /// Whether it leaves for idleness and nobody was told yet, so that it may stay.
+    pub(super) fn can_come_back(&self) -> bool {
+        self.drain == Some(Drain::Idle) && !self.is_end_asked()
+    }
+
     pub(super) fn is_end_asked(&self) -> bool {
         matches!(self.terminate, Progress::Started | Progress::Asked { .. })
     }

@@ -14,10 +14,7 @@ impl Core {
     /// An idle instance that is on its way out comes back, unless its end was asked for. False if there is none.
     pub(super) fn cancel_idle_drain(&mut self, id: PoolId) -> bool {
         let Some(pool) = self.pools.get_mut(&id) else { return false };
-        let leaving = pool
-            .instances
-            .values_mut()
-            .find(|instance| instance.drain == Some(Drain::Idle) && !instance.is_end_asked());
+        let leaving = pool.instances.values_mut().find(|instance| instance.can_come_back());
         let Some(instance) = leaving else { return false };
         instance.drain = None;
         instance.terminate = Progress::NotAsked;

@@ -149,6 +149,14 @@ impl Pool {
         self.launches.len() + self.instances.values().filter(|instance| instance.is_booting()).count()
     }
 
+    /// How long until the boot that ends first has slots, and the place of the phase that it is in.
+    pub(super) fn boot_next(&self, now: Mono) -> Option<(Duration, usize)> {
+        let booting = self.instances.values().filter(|instance| instance.is_booting());
+        let booting = booting.map(|instance| instance.boot.step());
+        let launches = self.launches.iter().map(|launch| (0, launch.started_at));
+        booting.chain(launches).map(|step| (self.boots.left(step, now), step.0)).min()
+    }
+
     /// Whether there are fewer instances than are always kept.
     pub(super) fn is_below_min(&self) -> bool {
         self.instances_staying() < self.config.instances_min as usize
@@ -404,7 +412,7 @@ impl Core {
         service.mul_f64(pool.queue.slots() as f64 / f64::from(slots.max(1))) > boot
     }
 
-    fn slots_per_instance(&self, pool: &Pool) -> u32 {
+    pub(super) fn slots_per_instance(&self, pool: &Pool) -> u32 {
         pool.slots_learnt.unwrap_or(pool.config.slots_hint).max(1)
     }
 
@@ -449,11 +457,7 @@ impl Core {
     /// How long until an instance that boots, or would boot now, has slots.
     pub(super) fn boot_eta(&self, id: PoolId) -> Duration {
         let Some(pool) = self.pools.get(&id) else { return Duration::ZERO };
-        let booting = pool.instances.values().filter(|instance| instance.is_booting());
-        let booting = booting.map(|instance| pool.boots.left(instance.boot.step(), self.now));
-        let launches = pool.launches.iter().map(|launch| (0, launch.started_at));
-        let launches = launches.map(|step| pool.boots.left(step, self.now));
-        booting.chain(launches).min().unwrap_or_else(|| pool.boots.left((0, self.now), self.now))
+        pool.boot_next(self.now).map_or_else(|| pool.boots.left((0, self.now), self.now), |(left, _)| left)
     }
 }
 

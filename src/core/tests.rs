@@ -3,6 +3,7 @@
 mod attempts;
 mod fleet;
 mod groups;
+mod outlook;
 mod queue;
 mod servers;
 
@@ -163,9 +164,19 @@ impl Scene {
     }
 
     fn arrive_of(&mut self, tenant: u32, slots: u32) -> Vec<String> {
+        self.arrive_with(tenant, slots, None)
+    }
+
+    /// By a client that waits no longer than this.
+    fn arrive_for(&mut self, wait_max: Duration) -> Vec<String> {
+        self.arrive_with(1, 1, Some(wait_max))
+    }
+
+    fn arrive_with(&mut self, tenant: u32, slots: u32, wait_max: Option<Duration>) -> Vec<String> {
         let request = RequestId(self.requests);
         self.requests += 1;
-        self.tell(Event::RequestArrived(Arrival { request, pool: POOL, tenant: TenantId(tenant), slots }))
+        let arrival = Arrival { request, pool: POOL, tenant: TenantId(tenant), slots, wait_max };
+        self.tell(Event::RequestArrived(arrival))
     }
 
     /// Over the latest connection.
@@ -250,6 +261,7 @@ fn word(because: &Rejection) -> &'static str {
     match because {
         Rejection::QueueFull { .. } => "full",
         Rejection::QueueTimeout { .. } => "timeout",
+        Rejection::TooLate { .. } => "too late",
         Rejection::NoCapacity { .. } => "no capacity",
         Rejection::NoAgents => "no agents",
         Rejection::ShuttingDown => "shutting down",

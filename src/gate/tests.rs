@@ -13,7 +13,7 @@ fn gate() -> Gate {
 }
 
 fn ask(slots: u32) -> Ask {
-    Ask { pool: POOL, tenant: TenantId(0), slots }
+    Ask { pool: POOL, tenant: TenantId(0), slots, wait_max: None }
 }
 
 fn report(slots: u32) -> AgentReport {

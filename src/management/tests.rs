@@ -63,7 +63,9 @@ async fn two_reports_in_one_chunk_do_not_deregister_the_agent() {
     let mut stream = served.stream("a").await;
     stream.chunk(&paddler(1).repeat(2)).await;
     until(|| served.agents() == (1, 2)).await;
-    let permit = soon(served.gate.acquire(Ask { pool: POOL, tenant: TenantId(0), slots: 1 })).await.unwrap();
+    let permit = soon(served.gate.acquire(Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None }))
+        .await
+        .unwrap();
     assert_eq!(permit.upstream().address.to_string(), "127.0.0.1:8088");
     permit.finish();
     stream.chunk(&format!("{}\n{}\n", paddler(2), paddler(3))).await;

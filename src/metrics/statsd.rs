@@ -165,7 +165,7 @@ mod tests {
     use crate::gate::{Ask, Registration};
     use crate::management::fixture::{POOL, gate, report, soon, until};
 
-    const ASK: Ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+    const ASK: Ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
 
     fn config(addr: &str) -> StatsdConfig {
         StatsdConfig {

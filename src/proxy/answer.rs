@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::classify::Dialect;
 use super::error::error_event;
+use super::keepalive::Held;
 use super::upstream::{Connection, Connections};
 use crate::core::AgentKey;
 use crate::gate::Permit;
@@ -21,6 +22,8 @@ pub(super) enum Body {
     Whole(Option<Bytes>),
     /// A server's answer, passed on as it comes.
     Passing(Box<Passing>),
+    /// Begun before there was an answer.
+    Held(Box<Held>),
 }
 
 impl Body {
@@ -41,6 +44,7 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Passing(passing) => passing.poll_frame(context),
+            Self::Held(held) => held.poll_frame(context),
         }
     }
 
@@ -48,6 +52,7 @@ impl http_body::Body for Body {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Passing(passing) => passing.is_over(),
+            Self::Held(held) => held.is_end_stream(),
         }
     }
 
@@ -57,6 +62,7 @@ impl http_body::Body for Body {
             Self::Passing(passing) => {
                 passing.incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
             }
+            Self::Held(_) => SizeHint::default(),
         }
     }
 }

@@ -96,6 +96,20 @@ impl Endpoint {
         }
     }
 
+    /// Whether it answers in events if it is asked to.
+    #[must_use]
+    pub fn streams(self) -> bool {
+        match self {
+            Self::Completion
+            | Self::OpenAiCompletion
+            | Self::Chat
+            | Self::Responses
+            | Self::Messages
+            | Self::Infill => true,
+            Self::Transcription | Self::Embedding | Self::OpenAiEmbedding | Self::Rerank => false,
+        }
+    }
+
     /// What its slots are counted by.
     #[must_use]
     pub fn counting(self) -> Counting {

@@ -1,5 +1,7 @@
 //! The one mapping from what went wrong to status and body.
 
+mod event;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use serde::Serialize;
 
 use super::classify::Dialect;
 use crate::core::Rejection;
+
+pub(super) use event::{answer_event, error_event};
 
 /// Why a request is answered by the gateway itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +52,11 @@ fn told(because: &Rejection) -> String {
     match because {
         Rejection::QueueFull { .. } => "as many requests wait as may (--max-buffered-requests)".to_owned(),
         Rejection::QueueTimeout { .. } => {
-            "the request waited as long as it may (--buffered-request-timeout)".to_owned()
+            "the request waited as long as it may (--buffered-request-timeout, or its own deadline)".to_owned()
+        }
+        Rejection::TooLate { retry_after } => {
+            let after = retry_after.as_secs_f64().ceil();
+            format!("a server is expected in about {after} s, and the request's own deadline is before that")
         }
         Rejection::NoCapacity { cause, .. } => format!("no server can be had: {cause}"),
         Rejection::NoAgents => {
@@ -65,6 +73,13 @@ struct Row {
     status: StatusCode,
     code: &'static str,
     retry_after: Option<Duration>,
+}
+
+impl Row {
+    /// Whole seconds, rounded up (RFC 9110 section 10.2.3).
+    fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|after| after.as_secs_f64().ceil().max(1.0) as u64)
+    }
 }
 
 impl Refusal {
@@ -91,7 +106,7 @@ impl Refusal {
                 Rejection::QueueFull { retry_after } => {
                     later(StatusCode::TOO_MANY_REQUESTS, "queue_full", *retry_after)
                 }
-                Rejection::QueueTimeout { retry_after } => {
+                Rejection::QueueTimeout { retry_after } | Rejection::TooLate { retry_after } => {
                     later(StatusCode::GATEWAY_TIMEOUT, "queue_timeout", *retry_after)
                 }
                 Rejection::NoCapacity { retry_after, .. } => {
@@ -113,7 +128,8 @@ impl Refusal {
 
     /// The whole answer.
     pub(super) fn into_response(self, dialect: Dialect) -> Response<Bytes> {
-        let Row { status, code, retry_after } = self.row();
+        let row = self.row();
+        let (status, code) = (row.status, row.code);
         let body = error_body(dialect, status, code, &self.to_string());
         let mut response = Response::new(body);
         *response.status_mut() = status;
@@ -122,33 +138,25 @@ impl Refusal {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(after) = retry_after {
-            // Whole seconds, rounded up (RFC 9110 section 10.2.3).
-            headers
-                .insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil().max(1.0) as u64));
+        if let Some(after) = row.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
         }
         response
     }
-}
-
-/// The last event of a stream that was cut, for a client that has seen status 200 already.
-pub(super) fn error_event(dialect: Dialect, message: &str) -> Bytes {
-    let json = error_body(dialect, StatusCode::BAD_GATEWAY, "upstream_failed", message);
-    let json = String::from_utf8_lossy(&json);
-    match dialect {
-        Dialect::OpenAi | Dialect::LlamaCpp => format!("data: {json}\n\n"),
-        Dialect::Anthropic | Dialect::Responses => format!("event: error\ndata: {json}\n\n"),
-    }
-    .into()
 }
 
 #[derive(Serialize)]
 struct Error<'a> {
     message: &'a str,
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
+    /// In events alone: a whole answer has it in its head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -163,30 +171,15 @@ struct Anthropic<'a> {
     error: Error<'a>,
 }
 
-/// OpenAI's `error` event of the Responses API: flat.
-#[derive(Serialize)]
-struct ResponsesEvent<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    code: &'a str,
-    message: &'a str,
-}
-
 fn error_body(dialect: Dialect, status: StatusCode, code: &str, message: &str) -> Bytes {
+    let error = |kind| Error { message, kind, code: Some(code), status: None, retry_after: None };
     let json = match dialect {
-        Dialect::OpenAi | Dialect::LlamaCpp => serde_json::to_vec(&OpenAi {
-            error: Error { message, kind: openai_type(status), code: Some(code) },
-        }),
+        Dialect::OpenAi | Dialect::LlamaCpp | Dialect::Responses => {
+            serde_json::to_vec(&OpenAi { error: error(openai_type(status)) })
+        }
         Dialect::Anthropic => {
-            let error = Error { message, kind: anthropic_type(status), code: Some(code) };
-            serde_json::to_vec(&Anthropic { kind: "error", error })
+            serde_json::to_vec(&Anthropic { kind: "error", error: error(anthropic_type(status)) })
         }
-        Dialect::Responses if status == StatusCode::BAD_GATEWAY => {
-            serde_json::to_vec(&ResponsesEvent { kind: "error", code, message })
-        }
-        Dialect::Responses => serde_json::to_vec(&OpenAi {
-            error: Error { message, kind: openai_type(status), code: Some(code) },
-        }),
     };
     // Plain structs of strings always serialise.
     json.unwrap_or_default().into()
@@ -229,6 +222,7 @@ mod tests {
             (Refusal::Rejected(Rejection::QueueFull { retry_after: second }), 429, "queue_full", true),
             (Refusal::BytesFull, 429, "queue_full", true),
             (Refusal::Rejected(Rejection::QueueTimeout { retry_after: second }), 504, "queue_timeout", true),
+            (Refusal::Rejected(Rejection::TooLate { retry_after: second }), 504, "queue_timeout", true),
             (
                 Refusal::Rejected(Rejection::NoCapacity { retry_after: second, cause: "quota".into() }),
                 503,
@@ -274,14 +268,5 @@ mod tests {
             body(Dialect::Anthropic),
             r#"{"type":"error","error":{"message":"full","type":"rate_limit_error","code":"queue_full"}}"#
         );
-    }
-
-    #[test]
-    fn an_error_event_is_a_whole_event() {
-        for dialect in [Dialect::OpenAi, Dialect::Anthropic, Dialect::LlamaCpp, Dialect::Responses] {
-            let event = error_event(dialect, "line\nbreak");
-            let event = std::str::from_utf8(&event).unwrap();
-            assert!(event.ends_with("\n\n") && event.trim_end().lines().count() <= 2, "{event:?}");
-        }
     }
 }

@@ -288,11 +288,7 @@ fn passing(
     if incoming.size_hint().exact().is_none() {
         parts.headers.remove(header::CONTENT_LENGTH);
     }
-    let is_stream = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
-    let stream = is_stream.then_some(dialect);
+    let stream = headers::is_event_stream(&parts.headers).then_some(dialect);
     let body = Passing::new(incoming, connection, permit, connections.clone(), upstream.agent, stream);
     Response::from_parts(parts, Body::Passing(Box::new(body)))
 }

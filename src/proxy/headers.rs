@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
+    HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -16,6 +16,10 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Makes a llama.cpp stream go on after its client left: a slot that nobody reads would stay busy.
 const X_CONVERSATION_ID: HeaderName = HeaderName::from_static("x-conversation-id");
+
+/// Whether and how long the client waits is between it and the gateway.
+pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
+pub(super) const X_DEADLINE_MS: HeaderName = HeaderName::from_static("x-paddock-deadline-ms");
 
 /// Names a request through all logs: the client's own, or one made here.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -103,6 +107,8 @@ pub(super) fn toward_server(
     strip_hop_by_hop(headers);
     headers.remove(EXPECT);
     headers.remove(X_CONVERSATION_ID);
+    headers.remove(PREFER);
+    headers.remove(X_DEADLINE_MS);
     headers.remove(CONTENT_LENGTH);
     if let Some(len) = body_len {
         headers.insert(CONTENT_LENGTH, len.into());
@@ -115,6 +121,13 @@ pub(super) fn toward_server(
         headers.remove(X_API_KEY);
         headers.insert(AUTHORIZATION, key.clone());
     }
+}
+
+/// Whether the body is a stream of events.
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
 }
 
 /// Whether the client brought a key of its own.
@@ -162,6 +175,8 @@ mod tests {
             ("content-length", "99"),
             ("expect", "100-continue"),
             ("x-conversation-id", "7"),
+            ("prefer", "wait=7"),
+            ("x-paddock-deadline-ms", "7"),
             ("x-forwarded-for", "1.2.3.4"),
             ("authorization", "Bearer client"),
             ("host", "gateway"),

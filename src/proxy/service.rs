@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -13,9 +14,11 @@ use hyper::body::Incoming;
 
 use super::answer::Body;
 use super::classify::{self, Dialect, Route};
+use super::deadline::wait_max;
 use super::error::Refusal;
 use super::forward::{self, Outgoing, Sent, TowardServers};
 use super::hold::{self, Budget, Reservation, Unread};
+use super::keepalive::{self, Teller};
 use super::keys::EVERYBODY;
 use super::known::{KNOWN_BYTES_MAX, Known, Question};
 use super::room::Room;
@@ -23,7 +26,7 @@ use super::tls::Tls;
 use super::upstream::{self, Connections};
 use super::{Limits, ProxyConfig, headers, strict};
 use crate::clock::Clock;
-use crate::core::{Mono, TenantId};
+use crate::core::{Mono, RequestId, TenantId};
 use crate::gate::{Ask, Gate};
 
 /// Bodies over this are looked through off the data thread: a scan takes about a millisecond for each megabyte.
@@ -137,7 +140,7 @@ impl Service {
         route: Route,
         mut parts: Parts,
         mut body: Incoming,
-        caller: &Caller,
+        caller: &Rc<Caller>,
     ) -> Result<Response<Body>, Refused> {
         let (tenant, way) = match self.head(route, &mut parts, !body.is_end_stream(), caller) {
             Ok(decided) => decided,
@@ -165,21 +168,41 @@ impl Service {
                 let outgoing = self.outgoing(parts, bytes, caller);
                 self.live(outgoing, dialect, question).await.map_err(Refused::from)
             }
-            Way::Waits(slots_of) => {
-                let slots = slots_of.count(&parts, &bytes).await;
-                let arrived = self.clock.mono();
-                let ask = Ask { pool: self.shared.config.pool, tenant, slots };
-                let permit = self.gate.acquire(ask).await.map_err(Refusal::Rejected)?;
-                let granted = self.clock.mono();
-                let outgoing = self.outgoing(parts, bytes, caller);
-                let (mut response, sent) =
-                    forward::forward(&self.connections, &outgoing, permit, dialect).await?;
-                // From here on the request cannot be sent again, so its body need not be kept.
-                drop((outgoing, reservation));
-                tell(&mut response, &sent, arrived, granted);
-                Ok(response)
+            Way::Waits { slots: slots_of, wait_max } => {
+                let (slots, is_stream) = slots_of.demand(&parts, &bytes).await;
+                let keepalive = self.shared.config.keepalive;
+                let plan = keepalive.plan(route, parts.version, is_stream);
+                let mut wanted = Wanted {
+                    request: self.gate.number(),
+                    ask: Ask { pool: self.shared.config.pool, tenant, slots, wait_max },
+                    parts,
+                    bytes,
+                    reservation,
+                    caller: caller.clone(),
+                    dialect,
+                };
+                let Some(plan) = plan else { return Ok(self.clone().serve(wanted).await?) };
+                // What was sent to the client while it waited is not packed.
+                wanted.parts.headers.remove(header::ACCEPT_ENCODING);
+                let request = wanted.request;
+                let teller = keepalive.tells_status.then(|| Teller { gate: self.gate.clone(), request });
+                Ok(keepalive::answer(self.clone().serve(wanted), plan, teller).await?)
             }
         }
+    }
+
+    /// A permit, the attempts, and the answer's body back.
+    async fn serve(self: Rc<Self>, wanted: Wanted) -> Result<Response<Body>, Refusal> {
+        let Wanted { request, ask, parts, bytes, reservation, caller, dialect } = wanted;
+        let arrived = self.clock.mono();
+        let permit = self.gate.acquire_as(request, ask).await.map_err(Refusal::Rejected)?;
+        let granted = self.clock.mono();
+        let outgoing = self.outgoing(parts, bytes, &caller);
+        let (mut response, sent) = forward::forward(&self.connections, &outgoing, permit, dialect).await?;
+        // From here on the request cannot be sent again, so its body need not be kept.
+        drop((outgoing, reservation));
+        tell(&mut response, &sent, arrived, granted);
+        Ok(response)
     }
 
     /// Room for the body, as far as its length is declared.
@@ -217,10 +240,12 @@ impl Service {
             Route::Models if is_read(&parts.method) => Way::Live(Some(Question::Models)),
             Route::Props if is_read(&parts.method) => Way::Live(Some(Question::Props)),
             Route::SlotsEndpoint | Route::Models | Route::Props | Route::Live => Way::Live(None),
-            Route::Server(_) => Way::Waits(Slots::None),
-            Route::Slot(endpoint) => Way::Waits(Slots::Of(endpoint)),
+            Route::Server(_) => Way::Waits { slots: Slots::None, wait_max: wait_max(&parts.headers)? },
+            Route::Slot(endpoint) => {
+                Way::Waits { slots: Slots::Of(endpoint), wait_max: wait_max(&parts.headers)? }
+            }
         };
-        if matches!(way, Way::Waits(_)) && self.gate.is_full() {
+        if matches!(way, Way::Waits { .. }) && self.gate.is_full() {
             return Err(Refusal::Rejected(self.gate.full_rejection(self.shared.config.pool)));
         }
         Ok((tenant, way))
@@ -301,7 +326,18 @@ enum Way {
     /// To a server that is up, if any.
     Live(Option<Question>),
     /// To a server that may have to start.
-    Waits(Slots),
+    Waits { slots: Slots, wait_max: Option<Duration> },
+}
+
+/// A request that was read whole, and needs a server.
+struct Wanted {
+    request: RequestId,
+    ask: Ask,
+    parts: Parts,
+    bytes: Bytes,
+    reservation: Reservation,
+    caller: Rc<Caller>,
+    dialect: Dialect,
 }
 
 /// How many slots a request takes, as far as its head tells.
@@ -312,19 +348,22 @@ enum Slots {
 }
 
 impl Slots {
-    async fn count(self, parts: &Parts, body: &Bytes) -> u32 {
+    /// How many slots, and whether the answer is to be a stream.
+    async fn demand(self, parts: &Parts, body: &Bytes) -> (u32, bool) {
         let endpoint = match self {
-            Self::None => return 0,
+            Self::None => return (0, false),
             Self::Of(endpoint) => endpoint,
         };
         let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if body.len() <= SCAN_INLINE_MAX {
-            return classify::demand(endpoint, kind, body).slots;
+            let demand = classify::demand(endpoint, kind, body);
+            return (demand.slots, demand.stream);
         }
         let (kind, body) = (kind.map(str::to_owned), body.clone());
-        let scan = move || classify::demand(endpoint, kind.as_deref(), &body).slots;
+        let scan = move || classify::demand(endpoint, kind.as_deref(), &body);
         // It fails only when the runtime ends.
-        tokio::task::spawn_blocking(scan).await.unwrap_or(1)
+        let demand = tokio::task::spawn_blocking(scan).await.unwrap_or_default();
+        (demand.slots, demand.stream)
     }
 }
 

@@ -90,12 +90,13 @@ impl World {
         }
         let pool = request.pool;
         let waited = self.now.since(request.arrived_at);
-        let has_waited = waited >= self.options.core.wait_max;
+        let (has_waited, has_deadline) = (waited >= request.wait_max, request.has_deadline);
         let failures = (request.connect_failures, request.deaths, request.not_ready);
         let others = self.clients.waiting.len() - 1;
         let is_true = match because {
             Rejection::QueueFull { .. } => waited.is_zero() && others >= self.options.core.queue_max,
             Rejection::QueueTimeout { .. } => has_waited,
+            Rejection::TooLate { .. } => waited.is_zero() && has_deadline,
             Rejection::NoCapacity { .. } => self.has_failed_launches(pool),
             Rejection::NoAgents => self.options.core.queue_max == 0 && !self.pool(pool).config.has_fleet,
             Rejection::ShuttingDown => self.is_shutting_down,
@@ -115,7 +116,9 @@ impl World {
         }
         self.count(match because {
             Rejection::QueueFull { .. } => "told: queue full",
+            Rejection::QueueTimeout { .. } if has_deadline => "told: its deadline",
             Rejection::QueueTimeout { .. } => "told: queue timeout",
+            Rejection::TooLate { .. } => "told: too late",
             Rejection::NoCapacity { .. } => "told: no capacity",
             Rejection::NoAgents => "told: no agents",
             Rejection::ShuttingDown => "told: shutting down",
@@ -136,12 +139,12 @@ impl World {
 
     /// Nobody waits past the deadline.
     pub(super) fn check_deadlines(&mut self) {
-        let wait_max = self.options.core.wait_max;
-        // Numbers are given in the order of arrival.
-        let Some(&first) = self.clients.waiting.first() else { return };
-        let Some(request) = self.clients.requests.get(&first) else { return };
-        if self.now.since(request.arrived_at) >= wait_max {
-            self.fail(&format!("request {first} still waits after {wait_max:?}"));
+        let late = self.clients.waiting.iter().find_map(|id| {
+            let request = self.clients.requests.get(id)?;
+            (self.now.since(request.arrived_at) >= request.wait_max).then_some((*id, request.wait_max))
+        });
+        if let Some((id, wait_max)) = late {
+            self.fail(&format!("request {id} still waits after {wait_max:?}"));
         }
     }
 

@@ -13,6 +13,8 @@ use crate::core::{
 const SEND_MAX: Duration = Duration::from_millis(20);
 /// Load goes on for so long after the heal, for what the faults left behind to meet it.
 const LOAD_AFTER_HEAL: Duration = Duration::from_secs(20);
+/// Longer than most boots: some such requests are queued, and some of those see their deadline pass.
+const DEADLINE_MAX: Duration = Duration::from_secs(120);
 /// More than this would only be more of the same.
 const REQUESTS_MAX: usize = 400;
 
@@ -35,6 +37,9 @@ pub(super) struct Request {
     pub(super) tenant: TenantId,
     pub(super) slots: u32,
     pub(super) arrived_at: Mono,
+    /// How long it waits, by its own limit or the gateway's.
+    pub(super) wait_max: Duration,
+    pub(super) has_deadline: bool,
     prefill: Duration,
     decode: Duration,
     pub(super) state: RequestState,
@@ -125,6 +130,7 @@ impl World {
         let tenant = TenantId(self.rng.u32(0..self.options.tenants));
         let prefill = self.span(Duration::from_millis(5), Duration::from_secs(1));
         let decode = self.up_to(self.options.decode_max);
+        let deadline = self.deadline();
         self.clients.requests.insert(
             id,
             Request {
@@ -132,6 +138,8 @@ impl World {
                 tenant,
                 slots,
                 arrived_at: self.now,
+                wait_max: deadline.unwrap_or(Duration::MAX).min(self.options.core.wait_max),
+                has_deadline: deadline.is_some(),
                 prefill,
                 decode,
                 state: RequestState::Waiting,
@@ -146,9 +154,22 @@ impl World {
             let patience = self.up_to(Duration::from_secs(20));
             self.after(patience, Happening::ClientLeaves(id));
         }
-        self.tell(Event::RequestArrived(Arrival { request: id, pool, tenant, slots }));
+        let (wakes, is_planned_anyway) = (self.fleet.wakes(pool), self.is_replan_due());
+        self.tell(Event::RequestArrived(Arrival { request: id, pool, tenant, slots, wait_max: deadline }));
         self.check_wake_is_planned(id);
+        let is_over = matches!(self.clients.requests.get(&id), Some(it) if it.state == RequestState::Over(Outcome::Rejected));
+        if is_over && !is_planned_anyway && self.fleet.wakes(pool) > wakes {
+            self.fail(&format!("request {id} was refused at once, and an instance woken for it"));
+        }
         id
+    }
+
+    /// Some clients say how long they wait, some of these not at all.
+    fn deadline(&mut self) -> Option<Duration> {
+        if !self.chance(self.options.deadline_permille) {
+            return None;
+        }
+        Some(if self.chance(100) { Duration::ZERO } else { self.up_to(DEADLINE_MAX) })
     }
 
     /// The core's word: send it there.

@@ -38,6 +38,8 @@ pub struct Options {
     pub none_permille: u32,
     /// See `many_permille`.
     pub leave_permille: u32,
+    /// See `many_permille`: clients that wait no longer than they say.
+    pub deadline_permille: u32,
     /// The longest decoding.
     pub decode_max: Duration,
     /// Cycles from zero to zero, one request each, in place of bursts.
@@ -103,6 +105,7 @@ impl Options {
             leave_permille: *choice(rng, &[0, 50, 300]),
             decode_max: *choice(rng, &[100, 1000, 8000].map(Duration::from_millis)),
             cycles: 0,
+            deadline_permille: *choice(rng, &[0, 100, 300]),
         }
     }
 

@@ -64,6 +64,8 @@ fn seeds_of_part_0() {
         "an end was held",
         "told: queue full",
         "told: queue timeout",
+        "told: its deadline",
+        "told: too late",
         "told: no capacity",
         "told: no agents",
         "told: shutting down",

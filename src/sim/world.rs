@@ -279,6 +279,11 @@ impl World {
         }
     }
 
+    /// Whether the plan is to be looked at again now, whatever happens.
+    pub(super) fn is_replan_due(&self) -> bool {
+        self.replan_at.is_some_and(|at| at <= self.now)
+    }
+
     pub(super) fn clock(&self) -> Now {
         Now { mono: self.now, wall: self.now.0 }
     }

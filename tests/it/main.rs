@@ -28,3 +28,4 @@ mod support_fake;
 mod support_real;
 mod tidy;
 mod tls;
+mod waiting;

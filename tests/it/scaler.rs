@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fleet::stand_in::{SERVER, config, mark, running, soon, until};
 
 const POOL: PoolId = PoolId(0);
-const ASK: Ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+const ASK: Ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
 
 /// The gateway without its listeners. It stops when it is dropped, and so do its servers.
 struct Gateway {

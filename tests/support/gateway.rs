@@ -7,7 +7,7 @@ use std::time::Duration;
 use paddock::clock::Clock;
 use paddock::core::{AgentReport, BootAges, Config, Phase, PoolConfig, PoolId};
 use paddock::gate::{Gate, Registration};
-use paddock::proxy::{self, Limits, Proxy, ProxyConfig};
+use paddock::proxy::{self, KeepaliveConfig, Limits, Proxy, ProxyConfig};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +80,7 @@ impl Default for GatewayConfig {
                 llamacpp_api_key: None,
                 tls: None,
                 keys: None,
+                keepalive: KeepaliveConfig::default(),
             },
         }
     }

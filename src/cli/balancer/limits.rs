@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{
-    Bound, bound_count, bound_duration, count_above_zero, duration, head_size, interval, size,
+    OrOff, count_above_zero, count_or_off, duration, head_size, interval, interval_or_off, size,
 };
 use crate::proxy::Limits;
 
@@ -42,17 +42,22 @@ pub(super) struct LimitFlags {
     #[arg(value_parser = count_above_zero)]
     max_connections: u32,
     /// Client connections from one address, unless it is a --trusted-proxy; or off
-    #[arg(long, env = "PADDOCK_MAX_CONNECTIONS_PER_CLIENT", value_name = "COUNT", default_value = "1024")]
-    #[arg(value_parser = bound_count)]
-    max_connections_per_client: Bound<u32>,
+    #[arg(
+        long,
+        env = "PADDOCK_MAX_CONNECTIONS_PER_CLIENT",
+        value_name = "COUNT|off",
+        default_value = "1024"
+    )]
+    #[arg(value_parser = count_or_off)]
+    max_connections_per_client: OrOff<u32>,
     /// How long a server may take to accept a connection
     #[arg(long, env = "PADDOCK_UPSTREAM_CONNECT_TIMEOUT", value_name = "TIME", default_value = "3s")]
     #[arg(value_parser = interval)]
     upstream_connect_timeout: Duration,
     /// How long a server may take to begin its answer, a long prompt's reading included; or off
-    #[arg(long, env = "PADDOCK_UPSTREAM_RESPONSE_TIMEOUT", value_name = "TIME", default_value = "off")]
-    #[arg(value_parser = bound_duration)]
-    upstream_response_timeout: Bound<Duration>,
+    #[arg(long, env = "PADDOCK_UPSTREAM_RESPONSE_TIMEOUT", value_name = "TIME|off", default_value = "off")]
+    #[arg(value_parser = interval_or_off)]
+    upstream_response_timeout: OrOff<Duration>,
     /// After SIGTERM or SIGINT, answers that have begun may take so long
     #[arg(long, env = "PADDOCK_SHUTDOWN_GRACE", value_name = "TIME", default_value = "5m", value_parser = duration)]
     shutdown_grace: Duration,

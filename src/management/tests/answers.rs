@@ -55,7 +55,7 @@ async fn an_agent_whose_server_cannot_be_reached_says_so() {
     let served = Served::start(None).await;
     let agent = served.gate.register("a", None);
     served.gate.report(agent, &"a".into(), report(9, 1));
-    let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+    let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
     let permit = soon(served.gate.acquire(ask)).await.unwrap();
     let again = tokio::spawn(permit.retry(AttemptFailure::CouldNotConnect, "connection refused".into()));
     let mut agents = Value::Null;
@@ -80,7 +80,7 @@ async fn an_agent_that_is_gone_offers_nothing_while_its_answers_finish() {
     let served = Served::start(None).await;
     let agent = served.gate.register("a", None);
     served.gate.report(agent, &"a".into(), report(9, 2));
-    let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+    let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
     let permit = soon(served.gate.acquire(ask)).await.unwrap();
     served.gate.disconnected(agent);
     let reborn = served.gate.register("a", Some("again"));

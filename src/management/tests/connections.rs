@@ -47,7 +47,7 @@ async fn our_own_agent_registers_and_its_slot_can_be_used() {
     };
     let cancel = CancellationToken::new();
     let agent = tokio::spawn(agent::run(config, Clock::start(), cancel.clone()));
-    let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+    let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
     let permit = soon(served.gate.acquire(ask)).await.unwrap();
     assert_eq!((permit.upstream().address, &*permit.upstream().name), (server, "left"));
     permit.finish();

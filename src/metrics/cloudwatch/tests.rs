@@ -48,7 +48,7 @@ impl Story {
 
     /// So many requests wait for so long.
     async fn wait(&self, requests: usize, milliseconds: u64) {
-        let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+        let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
         let all = futures_util::future::join_all((0..requests).map(|_| self.gate.acquire(ask)));
         assert!(timeout(Duration::from_millis(milliseconds), all).await.is_err());
     }
@@ -151,7 +151,7 @@ async fn a_sign_of_life_that_hangs_gives_way_to_a_rise() {
 #[tokio::test(start_paused = true)]
 async fn what_waited_before_it_began_is_told_first() {
     let story = Story::new(&[]);
-    let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+    let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
     let mut waiting = std::pin::pin!(story.gate.acquire(ask));
     assert!(timeout(Duration::from_millis(1), waiting.as_mut()).await.is_err());
     let told = story.told_while(seconds(1)).await;
@@ -173,7 +173,7 @@ async fn a_put_has_five_metrics_of_high_resolution_with_their_pool() {
     let gate = gate(Clock::start());
     let agent = gate.register("a", None);
     gate.report(agent, &"a".into(), report(1, 4));
-    let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1 };
+    let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
     let _permit = gate.acquire(ask).await.unwrap();
     let reading = Reading::take(&gate, &gate.watch_queue(), 9);
     let metrics = reading.metrics();
