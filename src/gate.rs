@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::Clock;
@@ -50,8 +51,10 @@ pub struct Upstream {
     pub agent: AgentKey,
     /// Where the server listens.
     pub address: SocketAddr,
-    /// The name of the agent, else its id: shown to clients.
+    /// The name of the agent, else its id.
     pub name: Arc<str>,
+    /// The same for clients, if it can be sent in a header.
+    pub label: Option<HeaderValue>,
 }
 
 /// An agent that was taken in, and the connection over which it reports.
@@ -244,11 +247,9 @@ impl Gate {
     /// An agent's report.
     pub fn report(&self, by: Registration, id: &Arc<str>, report: AgentReport) {
         let Registration { agent, connection } = by;
-        let upstream = Upstream {
-            agent,
-            address: report.address,
-            name: report.name.clone().unwrap_or_else(|| id.clone()),
-        };
+        let name = report.name.clone().unwrap_or_else(|| id.clone());
+        let label = HeaderValue::from_str(&name).ok();
+        let upstream = Upstream { agent, address: report.address, name, label };
         let mut inner = self.lock();
         // An older connection may live on for a while, or belong to a second agent of the same id: the core does not
         // listen to it either.

@@ -47,7 +47,7 @@ pub use self::tls::{Tls, TlsError};
 use self::connection::{LOOK_INTERVAL, Roll};
 pub use self::keepalive::KeepaliveConfig;
 use self::room::Place;
-use self::service::{Caller, Service, Shared};
+use self::service::{Service, Shared};
 
 /// Connections that wait to be accepted, for each listener: what Linux allows by default.
 const BACKLOG: i32 = 4096;
@@ -161,9 +161,10 @@ async fn work(listener: tokio::net::TcpListener, service: Rc<Service>, cancel: C
     let upkeep = tokio::task::spawn_local(service.keep_up());
     let looking = tokio::task::spawn_local(look(roll.clone(), *service.limits()));
     loop {
-        while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
             accepted = accept(&listener, &service) => accepted,
+            // What has ended is let go of at once, with its memory.
+            Some(_) = connections.join_next() => continue,
             () = cancel.cancelled() => break,
         };
         let (stream, peer, place) = match accepted {
@@ -176,7 +177,7 @@ async fn work(listener: tokio::net::TcpListener, service: Rc<Service>, cancel: C
         };
         let (service, enrolled) = (service.clone(), roll.enrol());
         connections.spawn_local(async move {
-            let caller = Caller { peer, is_over: place.is_over };
+            let caller = service.caller(peer, place.is_over);
             connection::serve(stream, caller, service, enrolled).await;
             drop(place);
         });

@@ -132,7 +132,8 @@ impl Permit {
         }
     }
 
-    fn poll_interrupted(&self, context: &Context<'_>) -> Poll<Interruption> {
+    /// Ready once the attempt is over before its time. One task at a time may wait for it.
+    pub fn poll_interrupted(&self, context: &Context<'_>) -> Poll<Interruption> {
         self.interrupt.waker.register(context.waker());
         self.interrupt.told().map_or(Poll::Pending, Poll::Ready)
     }

@@ -80,9 +80,11 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     let caller = Rc::new(caller);
     let io = TokioIo::new(Watched::new(stream, activity.clone()));
     let respond = service_fn(|request| {
-        let answering = activity.answering();
-        let answer = service.clone().respond(request, caller.clone());
-        async move { Ok::<_, Infallible>(answer.await.map(|body| Counted { body, _answering: answering })) }
+        let (answering, service, caller) = (activity.answering(), service.clone(), caller.clone());
+        async move {
+            let response = service.respond(request, caller).await;
+            Ok::<_, Infallible>(response.map(|body| Counted { body, _answering: answering }))
+        }
     });
     let ended = if is_h2 {
         let mut builder = http2::Builder::new(LocalExecutor);
@@ -257,10 +259,8 @@ impl http_body::Body for Counted {
 #[derive(Clone, Copy)]
 struct LocalExecutor;
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        tokio::task::spawn_local(future);
     }
 }

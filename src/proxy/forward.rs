@@ -1,12 +1,15 @@
 //! The attempts of one request, until an answer begins.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -34,37 +37,42 @@ pub(super) struct TowardServers {
 /// A request as the servers get it: good for any number of attempts.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    method: Method,
-    target: Uri,
-    headers: HeaderMap,
+    parts: Box<Parts>,
     body: Bytes,
     rewrites_host: bool,
 }
 
 impl Outgoing {
-    pub(super) fn new(parts: Parts, body: Bytes, forwarded: Forwarded, toward: &TowardServers) -> Self {
-        let Parts { method, uri, mut headers, .. } = parts;
+    pub(super) fn new(
+        mut parts: Box<Parts>,
+        body: Bytes,
+        forwarded: &Forwarded,
+        toward: &TowardServers,
+    ) -> Self {
         // A host in the target (HTTP/2's, or a proxy's own form) wins over the header (RFC 9112 section 3.2.2); the target
         // itself is shortened to the server's form.
-        let host = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-        let target =
-            uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| Uri::from(path.clone()));
-        let has_body = !body.is_empty() || !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let host = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        if parts.uri.authority().is_some() || parts.uri.path_and_query().is_none() {
+            let path = parts.uri.path_and_query().cloned();
+            parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+        }
+        let has_body =
+            !body.is_empty() || !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
         let key = toward.authorization.as_ref();
-        headers::toward_server(&mut headers, forwarded, host, key, has_body.then_some(body.len()));
-        Self { method, target, headers, body, rewrites_host: toward.rewrites_host }
+        headers::toward_server(&mut parts.headers, forwarded, host, key, has_body.then_some(body.len()));
+        Self { parts, body, rewrites_host: toward.rewrites_host }
     }
 
     pub(super) fn is_get(&self) -> bool {
-        self.method == Method::GET
+        self.parts.method == Method::GET
     }
 
     fn attempt(&self, upstream: &Upstream) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = self.headers.clone();
-        if (self.rewrites_host || !self.headers.contains_key(header::HOST))
+        *request.method_mut() = self.parts.method.clone();
+        *request.uri_mut() = self.parts.uri.clone();
+        *request.headers_mut() = self.parts.headers.clone();
+        if (self.rewrites_host || !self.parts.headers.contains_key(header::HOST))
             && let Ok(host) = HeaderValue::from_str(&upstream.address.to_string())
         {
             request.headers_mut().insert(header::HOST, host);
@@ -104,7 +112,7 @@ pub(super) async fn forward(
 ) -> Result<(Response<Body>, Sent), Refusal> {
     loop {
         let upstream = permit.upstream().clone();
-        let sent = Sent { agent: upstream.name.clone(), is_cold_start: permit.is_cold_start() };
+        let sent = Sent { by: upstream.clone(), is_cold_start: permit.is_cold_start() };
         match attempt(connections, outgoing, &upstream, Some(&mut permit)).await {
             Attempt::Answered(response, connection) => {
                 permit.mark_answering();
@@ -120,7 +128,7 @@ pub(super) async fn forward(
             }
             Attempt::Failed(kind, cause) => {
                 tracing::debug!(agent = %upstream.name, ?kind, %cause, "an attempt failed");
-                permit = permit.retry(kind, cause).await.map_err(Refusal::Rejected)?;
+                permit = Box::pin(permit.retry(kind, cause)).await.map_err(Refusal::Rejected)?;
             }
             Attempt::Overdue(after) => return Err(Refusal::UpstreamTimeout { after }),
         }
@@ -130,7 +138,7 @@ pub(super) async fn forward(
 /// What is told about an attempt that was answered.
 #[derive(Debug, Clone)]
 pub(super) struct Sent {
-    pub(super) agent: Arc<str>,
+    pub(super) by: Arc<Upstream>,
     pub(super) is_cold_start: bool,
 }
 
@@ -144,7 +152,7 @@ pub(super) async fn forward_live(
     upstream: &Arc<Upstream>,
     dialect: Dialect,
 ) -> Result<(Response<Body>, Sent), Refusal> {
-    let sent = Sent { agent: upstream.name.clone(), is_cold_start: false };
+    let sent = Sent { by: upstream.clone(), is_cold_start: false };
     match attempt(connections, outgoing, upstream, None).await {
         Attempt::Answered(response, connection) => {
             Ok((passing(connections, response, connection, None, upstream, dialect), sent))
@@ -184,7 +192,7 @@ async fn attempt(
     loop {
         let mut connection = match reusable.take() {
             Some(connection) => connection,
-            None => match Connection::open(upstream, connections.limits.connect_max).await {
+            None => match Box::pin(Connection::open(upstream, connections.limits.connect_max)).await {
                 Ok(connection) => connection,
                 Err(cause) => return failed(AttemptFailure::CouldNotConnect, cause, may_have_killed),
             },
@@ -192,16 +200,33 @@ async fn attempt(
         if let Some(permit) = &mut permit {
             permit.mark_sent();
         }
-        let sending = in_time(connections.limits.first_byte_max, connection.send(outgoing.attempt(upstream)));
-        let result = match unless_interrupted(permit.as_deref(), sending).await {
-            Ok(Err(overdue)) => return Attempt::Overdue(overdue),
-            Ok(Ok(result)) => Ok(result),
-            Err(why) => Err(why),
-        };
+        // Pinned where it is made: a future that is handed on takes its room once more.
+        let mut answer = pin!(connection.send(outgoing.attempt(upstream)));
+        let first_byte_max = connections.limits.first_byte_max;
+        let mut late = first_byte_max.map(|most| (most, Box::pin(tokio::time::sleep(most))));
+        let result = poll_fn(|context| {
+            if let Poll::Ready(result) = connection.poll_head(answer.as_mut(), context) {
+                return Poll::Ready(Ok(result));
+            }
+            if let Some(permit) = &permit
+                && let Poll::Ready(why) = permit.poll_interrupted(context)
+            {
+                return Poll::Ready(Err(interrupted(why)));
+            }
+            match &mut late {
+                Some((most, late)) => late.as_mut().poll(context).map(|()| Err(Attempt::Overdue(*most))),
+                None => Poll::Pending,
+            }
+        })
+        .await;
         match result {
-            Err(why) => return interrupted(why),
+            Err(ended) => return ended,
             Ok(Ok(response)) if is_short_503(&response) => {
-                return match unless_interrupted(permit.as_deref(), read_503(&mut connection, response)).await
+                return match unless_interrupted(
+                    permit.as_deref(),
+                    Box::pin(read_503(&mut connection, response)),
+                )
+                .await
                 {
                     Err(why) => interrupted(why),
                     Ok(Err(why)) => died(&why),
@@ -223,14 +248,6 @@ async fn attempt(
                 may_have_killed = was_sent;
             }
         }
-    }
-}
-
-/// Runs to the end, or for as long as it may.
-async fn in_time<F: Future>(most: Option<Duration>, future: F) -> Result<F::Output, Duration> {
-    match most {
-        Some(most) => tokio::time::timeout(most, future).await.map_err(|_| most),
-        None => Ok(future.await),
     }
 }
 

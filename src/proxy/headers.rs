@@ -3,19 +3,12 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
-    HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
 };
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const PROXY_AUTHENTICATE: HeaderName = HeaderName::from_static("proxy-authenticate");
-const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
 pub(super) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Makes a llama.cpp stream go on after its client left: a slot that nobody reads would stay busy.
-const X_CONVERSATION_ID: HeaderName = HeaderName::from_static("x-conversation-id");
 
 /// Whether and how long the client waits is between it and the gateway.
 pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -35,57 +28,76 @@ const REQUEST_ID_MAX: usize = 128;
 
 /// Takes out what concerns one connection only, what `Connection` names included.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
+    strip(headers, is_hop_by_hop);
+}
+
+/// Most messages have nothing to strip, so the names are looked through once.
+fn strip(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
+    let mut unwanted: Vec<HeaderName> =
+        headers.keys().filter(|name| is_unwanted(name.as_str())).cloned().collect();
+    if unwanted.contains(&CONNECTION) {
+        let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let named = values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
+        unwanted.extend(named);
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
+    for name in unwanted {
         headers.remove(name);
     }
 }
 
-/// What servers are told of the client.
-#[derive(Debug, Clone, Copy)]
+/// RFC 9110 section 7.6.1, with what is about proxies or framing alone.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// What is between the client and the gateway alone. `X-Conversation-Id` makes a llama.cpp stream go on after its client
+/// left: a slot that nobody reads would stay busy.
+fn is_for_the_gateway(name: &str) -> bool {
+    matches!(name, "expect" | "x-conversation-id" | "prefer" | "x-paddock-deadline-ms")
+}
+
+/// What servers are told of the client: the same for all requests of its connection.
+#[derive(Debug, Clone)]
 pub(super) struct Forwarded {
-    pub(super) peer: IpAddr,
+    peer: HeaderValue,
     /// Whether the peer is a proxy that is believed.
-    pub(super) is_trusted: bool,
-    pub(super) scheme: &'static str,
+    is_trusted: bool,
+    scheme: HeaderValue,
 }
 
 impl Forwarded {
+    pub(super) fn new(peer: IpAddr, is_trusted: bool, is_secure: bool) -> Self {
+        let peer = HeaderValue::try_from(peer.to_canonical().to_string());
+        let peer = peer.unwrap_or(HeaderValue::from_static("unknown"));
+        let scheme = HeaderValue::from_static(if is_secure { "https" } else { "http" });
+        Self { peer, is_trusted, scheme }
+    }
+
     /// A proxy that is believed has its own word about the client's scheme, and is one more hop of the client's way; what
     /// anybody else says is replaced.
-    fn write(self, headers: &mut HeaderMap) {
-        let peer = self.peer.to_canonical();
-        let before = match self.is_trusted {
-            true => list(headers, &X_FORWARDED_FOR),
-            false => String::new(),
-        };
-        let way = if before.is_empty() { peer.to_string() } else { format!("{before}, {peer}") };
-        if let Ok(way) = HeaderValue::try_from(way) {
-            headers.insert(X_FORWARDED_FOR, way);
+    fn write(&self, headers: &mut HeaderMap) {
+        if self.is_trusted && headers.contains_key(X_FORWARDED_FOR) {
+            let before = list(headers, &X_FORWARDED_FOR).into_bytes();
+            let way = [&before, &b", "[..], self.peer.as_bytes()].concat();
+            if let Ok(way) = HeaderValue::try_from(way) {
+                headers.insert(X_FORWARDED_FOR, way);
+            }
+        } else {
+            headers.insert(X_FORWARDED_FOR, self.peer.clone());
         }
         if !self.is_trusted || !headers.contains_key(X_FORWARDED_PROTO) {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
+            headers.insert(X_FORWARDED_PROTO, self.scheme.clone());
         }
     }
 }
@@ -99,20 +111,16 @@ fn list(headers: &HeaderMap, name: &HeaderName) -> String {
 /// Makes a client's headers those of the request to the server. The framing is rebuilt from the body that was read.
 pub(super) fn toward_server(
     headers: &mut HeaderMap,
-    forwarded: Forwarded,
+    forwarded: &Forwarded,
     host: Option<HeaderValue>,
     api_key: Option<&HeaderValue>,
     body_len: Option<usize>,
 ) {
-    strip_hop_by_hop(headers);
-    headers.remove(EXPECT);
-    headers.remove(X_CONVERSATION_ID);
-    headers.remove(PREFER);
-    headers.remove(X_DEADLINE_MS);
-    headers.remove(CONTENT_LENGTH);
-    if let Some(len) = body_len {
-        headers.insert(CONTENT_LENGTH, len.into());
-    }
+    strip(headers, |name| is_hop_by_hop(name) || is_for_the_gateway(name));
+    match body_len {
+        Some(len) => headers.insert(CONTENT_LENGTH, len.into()),
+        None => headers.remove(CONTENT_LENGTH),
+    };
     forwarded.write(headers);
     if let Some(host) = host {
         headers.insert(HOST, host);
@@ -141,8 +149,13 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
         (1..=REQUEST_ID_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     });
     given.cloned().unwrap_or_else(|| {
-        let made = format!("req-{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..));
-        HeaderValue::try_from(made).unwrap_or(HeaderValue::from_static("req"))
+        let mut made = *b"req-000000000000000000000000";
+        for (digits, number) in made[4..].chunks_mut(12).zip([fastrand::u64(..), fastrand::u64(..)]) {
+            for (place, digit) in digits.iter_mut().enumerate() {
+                *digit = b"0123456789abcdef"[(number >> (4 * place)) as usize & 15];
+            }
+        }
+        HeaderValue::from_bytes(&made).unwrap_or(HeaderValue::from_static("req"))
     })
 }
 
@@ -182,7 +195,7 @@ mod tests {
             ("host", "gateway"),
         ]);
         let key = HeaderValue::from_static("Bearer server");
-        toward_server(&mut map, from([127, 0, 0, 1], false), None, Some(&key), Some(3));
+        toward_server(&mut map, &from([127, 0, 0, 1], false), None, Some(&key), Some(3));
         let expected = headers(&[
             ("content-length", "3"),
             ("x-forwarded-for", "127.0.0.1"),
@@ -194,7 +207,7 @@ mod tests {
     }
 
     fn from(peer: [u8; 4], is_trusted: bool) -> Forwarded {
-        Forwarded { peer: peer.into(), is_trusted, scheme: "https" }
+        Forwarded::new(peer.into(), is_trusted, true)
     }
 
     #[test]
@@ -205,11 +218,11 @@ mod tests {
             map
         };
         let mut map = told();
-        toward_server(&mut map, from([10, 0, 0, 1], true), None, None, None);
+        toward_server(&mut map, &from([10, 0, 0, 1], true), None, None, None);
         let way = [("x-forwarded-for", "1.2.3.4, 5.6.7.8, 10.0.0.1"), ("x-forwarded-proto", "http")];
         assert_eq!(map, headers(&way));
         let mut map = told();
-        toward_server(&mut map, from([10, 0, 0, 1], false), None, None, None);
+        toward_server(&mut map, &from([10, 0, 0, 1], false), None, None, None);
         assert_eq!(map, headers(&[("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https")]));
     }
 

@@ -1,7 +1,10 @@
 //! The request's body, read whole: so that it can be sent again, and so that the client's going away is seen.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -76,45 +79,84 @@ pub(super) async fn read(
     reservation: &mut Reservation,
     limits: &Limits,
 ) -> Result<Bytes, Unread> {
-    let (bytes_max, part_max) = (limits.body_bytes_max, limits.body_read_max);
-    let late = |_| Unread::Refused(Refusal::BodyTimeout { after: part_max });
-    let reading = read_parts(body, reservation, bytes_max, part_max);
-    tokio::time::timeout(part_max * BODY_PARTS_PATIENCE, reading).await.map_err(late)?
+    let mut reading = Reading { body, reservation, limits, first: Bytes::new(), rest: BytesMut::new() };
+    // Most bodies have come with their heads: those need no timer.
+    match poll_fn(|context| Poll::Ready(reading.poll(context))).await {
+        Poll::Ready(read) => read,
+        Poll::Pending => Box::pin(in_time(reading)).await,
+    }
 }
 
-async fn read_parts(
-    body: &mut Incoming,
-    reservation: &mut Reservation,
-    bytes_max: usize,
-    part_max: Duration,
-) -> Result<Bytes, Unread> {
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    while let Some(frame) = tokio::time::timeout(part_max, body.frame())
-        .await
-        .map_err(|_| Unread::Refused(Refusal::BodyTimeout { after: part_max }))?
-    {
-        // Trailers of requests are of no use to llama.cpp.
-        let Ok(part) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
-        let len = first.len() + rest.len() + part.len();
-        if len > bytes_max {
-            return Err(Unread::Refused(Refusal::TooLarge { max: bytes_max }));
+async fn in_time(mut reading: Reading<'_>) -> Result<Bytes, Unread> {
+    let part_max = reading.limits.body_read_max;
+    let mut whole_late = pin!(tokio::time::sleep(part_max * BODY_PARTS_PATIENCE));
+    let mut part_late = pin!(tokio::time::sleep(part_max));
+    poll_fn(|context| {
+        let before = reading.len();
+        if let read @ Poll::Ready(_) = reading.poll(context) {
+            return read;
         }
-        if !reservation.grow_to(len) {
-            return Err(Unread::Refused(Refusal::BytesFull));
+        if reading.len() > before {
+            part_late.set(tokio::time::sleep(part_max));
         }
-        if first.is_empty() && rest.is_empty() {
-            // Most bodies come in one part, which is kept as it is.
-            first = part;
-        } else {
-            if rest.is_empty() {
-                rest.reserve(body.size_hint().lower().try_into().unwrap_or(0) + len);
-                rest.extend_from_slice(&std::mem::take(&mut first));
-            }
-            rest.extend_from_slice(&part);
+        let is_late =
+            part_late.as_mut().poll(context).is_ready() || whole_late.as_mut().poll(context).is_ready();
+        match is_late {
+            true => Poll::Ready(Err(Unread::Refused(Refusal::BodyTimeout { after: part_max }))),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// A body, and what has come of it.
+struct Reading<'a> {
+    body: &'a mut Incoming,
+    reservation: &'a mut Reservation,
+    limits: &'a Limits,
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Reading<'_> {
+    fn len(&self) -> usize {
+        self.first.len() + self.rest.len()
+    }
+
+    /// Takes what has come.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Unread>> {
+        loop {
+            let Some(frame) = ready!(Pin::new(&mut *self.body).poll_frame(context)) else {
+                let rest = std::mem::take(&mut self.rest);
+                let first = std::mem::take(&mut self.first);
+                return Poll::Ready(Ok(if rest.is_empty() { first } else { rest.freeze() }));
+            };
+            // Trailers of requests are of no use to llama.cpp.
+            let Ok(part) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+            self.take(part)?;
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+
+    fn take(&mut self, part: Bytes) -> Result<(), Unread> {
+        let (len, max) = (self.len() + part.len(), self.limits.body_bytes_max);
+        if len > max {
+            return Err(Unread::Refused(Refusal::TooLarge { max }));
+        }
+        if !self.reservation.grow_to(len) {
+            return Err(Unread::Refused(Refusal::BytesFull));
+        }
+        if self.len() == 0 {
+            // Most bodies come in one part, which is kept as it is.
+            self.first = part;
+            return Ok(());
+        }
+        if self.rest.is_empty() {
+            self.rest.reserve(self.body.size_hint().lower().try_into().unwrap_or(0) + len);
+            self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.rest.extend_from_slice(&part);
+        Ok(())
+    }
 }
 
 /// Reads on behind an answer that was given early, within bounds.

@@ -94,11 +94,10 @@ pub(super) type Answer = Result<Response<Body>, Refusal>;
 /// # Errors
 /// Those of the work, if they come early.
 pub(super) async fn answer(
-    work: impl Future<Output = Answer> + 'static,
+    mut work: Pin<Box<dyn Future<Output = Answer>>>,
     keepalive: Keepalive,
     teller: Option<Teller>,
 ) -> Answer {
-    let mut work: Pin<Box<dyn Future<Output = Answer>>> = Box::pin(work);
     tokio::select! {
         biased;
         answer = &mut work => answer,

@@ -17,6 +17,7 @@ use super::classify::{self, Dialect, Route};
 use super::deadline::wait_max;
 use super::error::Refusal;
 use super::forward::{self, Outgoing, Sent, TowardServers};
+use super::headers::{self, Forwarded};
 use super::hold::{self, Budget, Reservation, Unread};
 use super::keepalive::{self, Teller};
 use super::keys::EVERYBODY;
@@ -24,7 +25,7 @@ use super::known::{KNOWN_BYTES_MAX, Known, Question};
 use super::room::Room;
 use super::tls::Tls;
 use super::upstream::{self, Connections};
-use super::{Limits, ProxyConfig, headers, strict};
+use super::{Limits, ProxyConfig, strict};
 use crate::clock::Clock;
 use crate::core::{Mono, RequestId, TenantId};
 use crate::gate::{Ask, Gate};
@@ -64,7 +65,8 @@ impl Shared {
 pub(super) struct Caller {
     pub(super) peer: SocketAddr,
     /// Whether it has more connections than it may.
-    pub(super) is_over: bool,
+    is_over: bool,
+    forwarded: Forwarded,
 }
 
 /// One worker's service.
@@ -97,6 +99,14 @@ impl Service {
         self.clock
     }
 
+    /// A client, as its connection begins.
+    pub(super) fn caller(&self, peer: SocketAddr, is_over: bool) -> Caller {
+        let address = peer.ip();
+        let is_secure = self.shared.config.tls.is_some();
+        let forwarded = Forwarded::new(address, self.shared.room.trusts(address), is_secure);
+        Caller { peer, is_over, forwarded }
+    }
+
     /// Looks after the upstream connections, for ever.
     pub(super) fn keep_up(&self) -> impl Future<Output = ()> + use<> {
         upstream::keep_up(self.connections.clone(), self.gate.clone())
@@ -110,7 +120,9 @@ impl Service {
     ) -> Response<Body> {
         let id = headers::request_id(request.headers());
         let route = classify::route(request.method(), request.uri().path());
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        // Boxed, because it is handed on often, and waits.
+        let mut parts = Box::new(parts);
         parts.headers.insert(headers::X_REQUEST_ID, id.clone());
         let is_http1 = parts.version < Version::HTTP_2;
         let mut response = match self.steps(route, parts, body, &caller).await {
@@ -138,7 +150,7 @@ impl Service {
     async fn steps(
         self: &Rc<Self>,
         route: Route,
-        mut parts: Parts,
+        mut parts: Box<Parts>,
         mut body: Incoming,
         caller: &Rc<Caller>,
     ) -> Result<Response<Body>, Refused> {
@@ -166,7 +178,7 @@ impl Service {
                     self.shared.toward.authorization.is_some() || !headers::bears_key(&parts.headers)
                 });
                 let outgoing = self.outgoing(parts, bytes, caller);
-                self.live(outgoing, dialect, question).await.map_err(Refused::from)
+                Box::pin(self.live(outgoing, dialect, question)).await.map_err(Refused::from)
             }
             Way::Waits { slots: slots_of, wait_max } => {
                 let (slots, is_stream) = slots_of.demand(&parts, &bytes).await;
@@ -186,7 +198,7 @@ impl Service {
                 wanted.parts.headers.remove(header::ACCEPT_ENCODING);
                 let request = wanted.request;
                 let teller = keepalive.tells_status.then(|| Teller { gate: self.gate.clone(), request });
-                Ok(keepalive::answer(self.clone().serve(wanted), plan, teller).await?)
+                Ok(keepalive::answer(Box::pin(self.clone().serve(wanted)), plan, teller).await?)
             }
         }
     }
@@ -252,12 +264,8 @@ impl Service {
     }
 
     /// The request as servers get it.
-    fn outgoing(&self, parts: Parts, body: Bytes, caller: &Caller) -> Outgoing {
-        let peer = caller.peer.ip();
-        let scheme = if self.shared.config.tls.is_some() { "https" } else { "http" };
-        let is_trusted = self.shared.room.trusts(peer);
-        let forwarded = headers::Forwarded { peer, is_trusted, scheme };
-        Outgoing::new(parts, body, forwarded, &self.shared.toward)
+    fn outgoing(&self, parts: Box<Parts>, body: Bytes, caller: &Caller) -> Outgoing {
+        Outgoing::new(parts, body, &caller.forwarded, &self.shared.toward)
     }
 
     fn health(&self) -> Response<Body> {
@@ -289,7 +297,7 @@ impl Service {
         };
         let (mut response, sent) =
             forward::forward_live(&self.connections, &outgoing, &upstream, dialect).await?;
-        if let Ok(agent) = HeaderValue::from_str(&sent.agent) {
+        if let Some(agent) = sent.by.label.clone() {
             response.headers_mut().insert(headers::X_AGENT, agent);
         }
         match question {
@@ -333,7 +341,7 @@ enum Way {
 struct Wanted {
     request: RequestId,
     ask: Ask,
-    parts: Parts,
+    parts: Box<Parts>,
     bytes: Bytes,
     reservation: Reservation,
     caller: Rc<Caller>,
@@ -421,7 +429,7 @@ fn tell(response: &mut Response<Body>, sent: &Sent, arrived: Mono, granted: Mono
     headers.insert(headers::X_QUEUE_MS, HeaderValue::from(waited));
     let cold_start = if sent.is_cold_start { "true" } else { "false" };
     headers.insert(headers::X_COLD_START, HeaderValue::from_static(cold_start));
-    if let Ok(agent) = HeaderValue::from_str(&sent.agent) {
+    if let Some(agent) = sent.by.label.clone() {
         headers.insert(headers::X_AGENT, agent);
     }
 }

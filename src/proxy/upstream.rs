@@ -63,18 +63,22 @@ impl Connection {
         Ok(Self { sender, driver, is_reused: false, idle_since: Mono::default() })
     }
 
-    /// Sends a request, and waits for the head of its answer.
-    pub(super) async fn send(
+    /// Hands a request over. [`poll_head`](Self::poll_head) sends it.
+    pub(super) fn send(
         &mut self,
         request: http::Request<Full<Bytes>>,
-    ) -> hyper::Result<http::Response<Incoming>> {
-        let mut answer = std::pin::pin!(self.sender.send_request(request));
-        let driver = &mut self.driver;
-        poll_fn(|context| {
-            driver.step(context);
-            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        })
-        .await
+    ) -> impl Future<Output = hyper::Result<http::Response<Incoming>>> + use<> {
+        self.sender.send_request(request)
+    }
+
+    /// One step towards the head of the answer to what was handed over.
+    pub(super) fn poll_head<F: Future>(
+        &mut self,
+        answer: Pin<&mut F>,
+        context: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        self.driver.step(context);
+        answer.poll(&mut Context::from_waker(Waker::noop()))
     }
 
     /// The next part of the answer.

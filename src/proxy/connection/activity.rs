@@ -43,7 +43,8 @@ pub(in crate::proxy) enum Order {
 /// One connection's state, shared between its task and its worker.
 #[derive(Debug)]
 pub(in crate::proxy) struct Activity {
-    clock: Clock,
+    /// The worker's time of the last look: a request costs no reading of the clock.
+    now: Rc<Cell<Mono>>,
     stage: Cell<Stage>,
     since: Cell<Mono>,
     order: Cell<Option<Order>>,
@@ -51,11 +52,11 @@ pub(in crate::proxy) struct Activity {
 }
 
 impl Activity {
-    fn new(clock: Clock) -> Rc<Self> {
+    fn new(now: Rc<Cell<Mono>>) -> Rc<Self> {
         Rc::new(Self {
-            clock,
             stage: Cell::new(Stage::New),
-            since: Cell::new(clock.mono()),
+            since: Cell::new(now.get()),
+            now,
             order: Cell::default(),
             waker: RefCell::default(),
         })
@@ -63,7 +64,7 @@ impl Activity {
 
     fn enter(&self, stage: Stage) {
         self.stage.set(stage);
-        self.since.set(self.clock.mono());
+        self.since.set(self.now.get());
     }
 
     /// Bytes came in.
@@ -76,7 +77,7 @@ impl Activity {
     /// Bytes went out: the end of an answer may leave long after its last byte was handed over.
     pub(super) fn sent_bytes(&self) {
         if self.stage.get() == Stage::Idle {
-            self.since.set(self.clock.mono());
+            self.since.set(self.now.get());
         }
     }
 
@@ -137,6 +138,7 @@ impl Drop for Answering {
 #[derive(Debug)]
 pub(in crate::proxy) struct Roll {
     clock: Clock,
+    now: Rc<Cell<Mono>>,
     number_next: Cell<u64>,
     activities: RefCell<BTreeMap<u64, Rc<Activity>>>,
     is_draining: Cell<bool>,
@@ -144,13 +146,19 @@ pub(in crate::proxy) struct Roll {
 
 impl Roll {
     pub(in crate::proxy) fn new(clock: Clock) -> Rc<Self> {
-        let (number_next, activities) = (Cell::default(), RefCell::default());
-        Rc::new(Self { clock, number_next, activities, is_draining: Cell::default() })
+        Rc::new(Self {
+            clock,
+            now: Rc::new(Cell::new(clock.mono())),
+            number_next: Cell::default(),
+            activities: RefCell::default(),
+            is_draining: Cell::default(),
+        })
     }
 
     /// A new connection.
     pub(in crate::proxy) fn enrol(self: &Rc<Self>) -> Enrolled {
-        let activity = Activity::new(self.clock);
+        self.now.set(self.clock.mono());
+        let activity = Activity::new(self.now.clone());
         if self.is_draining.get() {
             activity.give(Order::Drain);
         }
@@ -163,6 +171,7 @@ impl Roll {
     /// Ends what is overdue.
     pub(in crate::proxy) fn look(&self, limits: &Limits) {
         let now = self.clock.mono();
+        self.now.set(now);
         for activity in self.activities.borrow().values() {
             if let Some(order) = activity.overdue(now, limits) {
                 activity.give(order);
