@@ -109,9 +109,12 @@ fn a_certificate_tells_when_it_ends() {
     let seconds = |year, month, day| {
         Duration::from_secs(date_time_ymd(year, month, day).unix_timestamp().try_into().unwrap())
     };
-    for (from, until) in
-        [((2001, 2, 3), (2049, 12, 31)), ((2024, 2, 29), (2150, 1, 1)), ((1999, 1, 1), (2000, 1, 1))]
-    {
+    for (from, until) in [
+        ((2001, 2, 3), (2049, 12, 31)),
+        ((2024, 2, 29), (2150, 1, 1)),
+        ((1999, 1, 1), (2000, 1, 1)),
+        ((1975, 1, 1), (1980, 1, 1)),
+    ] {
         let (_, _, der) = pair(|params| {
             params.not_before = date_time_ymd(from.0, from.1, from.2);
             params.not_after = date_time_ymd(until.0, until.1, until.2);
