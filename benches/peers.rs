@@ -1,68 +1,90 @@
-//! Requests per second and CPU per request in front of two fast servers, beside HAProxy and nginx, in one run: the
-//! proxies take turns, so that the machine's drift hits all alike. `cargo bench --bench peers`
+//! Paddock beside HAProxy and nginx, in one run: the proxies take turns in front of the same two servers, and each
+//! target is a median of ratios within one round. `cargo bench --bench peers` writes the figures into `BENCHMARKS.md`.
 //!
-//! Needs wrk, haproxy and nginx (Debian: `apt-get install wrk haproxy nginx-light`); a proxy that is missing is left
-//! out, and said.
+//! Needs haproxy, nginx and wrk (Debian: `apt-get install haproxy nginx-light wrk`); what is missing is left out, and
+//! said. A turn with any answer but 200 ends the run. `PADDOCK_BENCH_PARTS=base,sse` runs and writes these parts alone;
+//! `PADDOCK_BENCH_QUICK=1` runs through every step and writes nothing: its figures mean nothing.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::panic,
     reason = "a bench prints its figures, and a broken one stops"
 )]
 
 mod peers {
-    pub mod backend;
+    pub mod document;
+    pub mod fair;
+    pub mod goal;
+    pub mod machine;
+    pub mod message;
+    pub mod paced;
+    pub mod plan;
+    pub mod process;
     pub mod proxies;
+    pub mod server;
+    pub mod stats;
+    pub mod streams;
+    pub mod table;
     pub mod wrk;
+    pub mod parts {
+        pub mod base;
+        pub mod contended;
+        pub mod h2c;
+        pub mod held;
+        pub mod sse;
+        pub mod start;
+    }
 }
 
-use std::collections::BTreeMap;
+use peers::plan::{PARTS, Plan};
+use peers::table::{Row, markdown};
+use peers::{document, machine, parts, process};
 
-use peers::backend::Backend;
-use peers::proxies::{Kind, Running};
-use peers::wrk;
-
-/// Turns that each proxy takes. The median is told.
-const ROUNDS: usize = 5;
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/BENCHMARKS.md");
 
 fn main() {
-    if !wrk::is_installed() {
-        println!("wrk is not installed: nothing is measured (Debian: apt-get install wrk)");
-        return;
+    process::raise_open_files();
+    let wanted = std::env::var("PADDOCK_BENCH_PARTS").unwrap_or_else(|_| PARTS.join(","));
+    let wanted: Vec<&str> = wanted.split(',').map(str::trim).collect();
+    if let Some(unknown) = wanted.iter().find(|part| !PARTS.contains(part)) {
+        panic!("PADDOCK_BENCH_PARTS: '{unknown}' is no part; there are {}", PARTS.join(", "));
     }
-    let backends = [Backend::start(), Backend::start()];
-    let addresses = backends.each_ref().map(Backend::addr);
-    let folder = std::env::temp_dir().join(format!("paddock-peers-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let script = wrk::write_script(&folder);
-
-    let mut figures: BTreeMap<&'static str, Vec<(f64, f64)>> = BTreeMap::new();
-    let mut running: Vec<Running> = [Kind::Paddock, Kind::Haproxy, Kind::Nginx]
-        .into_iter()
-        .filter_map(|kind| Running::start(kind, addresses, &folder))
-        .collect();
-    for _ in 0..ROUNDS {
-        for proxy in &mut running {
-            let before = proxy.cpu_seconds();
-            let load = wrk::run(proxy.addr(), &script);
-            let micros = (proxy.cpu_seconds() - before) * 1e6 / load.requests;
-            assert!(load.requests > 0.0 && load.failed == 0.0, "{} failed requests", proxy.name());
-            figures.entry(proxy.name()).or_default().push((load.per_second, micros));
+    let is_quick = std::env::var_os("PADDOCK_BENCH_QUICK").is_some();
+    let plan = if is_quick { Plan::QUICK } else { Plan::FULL };
+    let machine = machine::described();
+    println!("{machine}");
+    let mut blocks = vec![("machine", machine)];
+    for part in PARTS.into_iter().filter(|part| wanted.contains(part)) {
+        let rows = run(part, &plan);
+        let table = markdown(&rows);
+        println!("\n{part}\n{table}");
+        if !rows.is_empty() {
+            blocks.push((part, table));
         }
     }
-    drop(running);
-    std::fs::remove_dir_all(&folder).unwrap();
-
-    println!("{} connections, {} s a turn, {ROUNDS} turns, medians", wrk::CONNECTIONS, wrk::SECONDS);
-    println!("{:<10} {:>12} {:>16} {:>14}", "", "requests/s", "CPU µs/request", "× HAProxy");
-    let median = |values: &mut Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let haproxy = figures.get("haproxy").map(|turns| median(&mut turns.iter().map(|turn| turn.0).collect()));
-    for (name, turns) in &figures {
-        let per_second = median(&mut turns.iter().map(|turn| turn.0).collect());
-        let micros = median(&mut turns.iter().map(|turn| turn.1).collect());
-        let ratio = haproxy.map_or(f64::NAN, |haproxy| per_second / haproxy);
-        println!("{name:<10} {per_second:>12.0} {micros:>16.1} {ratio:>14.2}");
+    if !is_quick {
+        write(&blocks);
     }
+}
+
+fn run(part: &str, plan: &Plan) -> Vec<Row> {
+    match part {
+        "base" => parts::base::run(plan),
+        "contended" => parts::contended::run(plan),
+        "sse" => parts::sse::run(plan),
+        "held" => parts::held::run(plan),
+        "h2c" => parts::h2c::run(plan),
+        "start" => parts::start::run(plan),
+        _ => unreachable!("only known parts are run"),
+    }
+}
+
+/// Each block in its place.
+fn write(blocks: &[(&str, String)]) {
+    let mut text = std::fs::read_to_string(DOCUMENT).unwrap();
+    for (name, block) in blocks {
+        text = document::with_block(&text, name, block)
+            .unwrap_or_else(|| panic!("BENCHMARKS.md has no block <!-- bench:{name} -->"));
+    }
+    std::fs::write(DOCUMENT, text).unwrap();
 }

@@ -1,166 +1,196 @@
-//! The proxies that are compared: each with two workers, least connections, and kept upstream connections.
+//! The proxies that are compared: each with two workers, the least loaded server first, kept upstream connections, the
+//! same limits and headers, and no log of requests.
 
-use std::io::Write;
+mod haproxy;
+mod nginx;
+mod paddock;
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Slots that each server has for Paddock: more than the load has connections.
-const SLOTS: usize = 64;
+use ::paddock::clock::Clock;
+use rustix::process::{Pid, Signal, kill_process};
 
-#[derive(Debug, Clone, Copy)]
+use super::message::{self, Client};
+use super::process;
+
+/// From the start to the first answer. What takes longer did not start.
+const START_MAX: Duration = Duration::from_secs(20);
+/// Between two attempts to connect: short against the fastest start.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    Paddock,
     Haproxy,
     Nginx,
+    Paddock,
 }
 
-/// A proxy in front of the servers. Dropping it ends it.
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Haproxy => "HAProxy",
+            Self::Nginx => "nginx",
+            Self::Paddock => "Paddock",
+        }
+    }
+
+    /// What it says of its version, if it is installed.
+    pub fn version(self) -> Option<String> {
+        let (program, flag) = match self {
+            Self::Haproxy => (haproxy::PROGRAM, "-v"),
+            Self::Nginx => (nginx::PROGRAM, "-v"),
+            Self::Paddock => (paddock::PROGRAM, "--version"),
+        };
+        let output = Command::new(program).arg(flag).output().ok()?;
+        let text = [output.stdout, output.stderr].concat();
+        Some(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+/// What stands behind a proxy.
+#[derive(Debug, Clone, Copy)]
+pub struct Behind {
+    pub servers: [SocketAddr; 2],
+    /// Of each server.
+    pub slots: usize,
+    /// Whether a proxy keeps more requests than there are slots waiting. One that cannot is left out.
+    pub queues: bool,
+}
+
+/// A proxy that listens. Dropping it ends it.
 pub struct Running {
     kind: Kind,
     addr: SocketAddr,
+    management: SocketAddr,
+    behind: Behind,
     child: Child,
-    ticks_per_second: f64,
+    folder: PathBuf,
+    start_seconds: f64,
 }
 
 impl Running {
-    /// Starts it, unless it is not installed.
-    pub fn start(kind: Kind, servers: [SocketAddr; 2], folder: &Path) -> Option<Self> {
-        let addr = free_addr();
+    /// Those of these kinds that are installed, each ready for requests.
+    pub fn all(kinds: &[Kind], behind: Behind) -> Vec<Self> {
+        let running: Vec<Self> = kinds.iter().filter_map(|kind| Self::start(*kind, behind)).collect();
+        for proxy in &running {
+            proxy.attach_servers();
+        }
+        running
+    }
+
+    /// Starts it, unless it is not installed. Paddock's servers are not there yet.
+    pub fn start(kind: Kind, behind: Behind) -> Option<Self> {
+        let (addr, management) = (free_addr(), free_addr());
+        let folder =
+            std::env::temp_dir().join(format!("paddock-peers-{}-{}", std::process::id(), addr.port()));
+        std::fs::create_dir_all(&folder).unwrap();
         let mut command = match kind {
-            Kind::Paddock => paddock(addr),
-            Kind::Haproxy => haproxy(addr, servers, folder),
-            Kind::Nginx => nginx(addr, servers, folder),
+            Kind::Haproxy => haproxy::command(addr, behind, &folder),
+            Kind::Nginx => nginx::command(addr, behind, &folder),
+            Kind::Paddock => paddock::command(addr, management),
         };
-        let child = match command.0.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::null()).spawn() {
+        let log = std::fs::File::create(folder.join("log")).unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let clock = Clock::start();
+        let child = match command.spawn() {
             Ok(child) => child,
             Err(error) => {
-                println!("{kind:?} is left out: {error}");
+                println!("{} is left out: {error}", kind.name());
+                std::fs::remove_dir_all(&folder).unwrap();
                 return None;
             }
         };
-        until_listens(addr);
-        if let Some(management) = command.1 {
-            until_listens(management);
-            for server in servers {
-                std::thread::spawn(move || report_for_ever(management, server));
-            }
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        let ticks = Command::new("getconf").arg("CLK_TCK").output().unwrap().stdout;
-        let ticks_per_second = String::from_utf8(ticks).unwrap().trim().parse().unwrap();
-        Some(Self { kind, addr, child, ticks_per_second })
+        let mut running = Self { kind, addr, management, behind, child, folder, start_seconds: 0.0 };
+        running.await_first_answer(clock);
+        running.start_seconds = clock.mono().0.as_secs_f64();
+        Some(running)
     }
 
-    pub fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::Paddock => "paddock",
-            Kind::Haproxy => "haproxy",
-            Kind::Nginx => "nginx",
+    fn await_first_answer(&mut self, clock: Clock) {
+        while clock.mono().0 < START_MAX {
+            if let Ok(stream) = TcpStream::connect(self.addr) {
+                Client::of(stream).ask(b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n");
+                return;
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{} ended: {}", self.kind.name(), self.log());
+            std::thread::sleep(LOOK_EVERY);
         }
+        panic!("{} does not listen: {}", self.kind.name(), self.log());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// The servers are up from now on. The others know them from their configuration.
+    pub fn attach_servers(&self) {
+        if self.kind == Kind::Paddock {
+            paddock::attach(self.management, self.behind);
+        }
+    }
+
+    /// Waits until nothing of an earlier turn is left. Paddock keeps a slot for two seconds that a client left in the
+    /// middle of an answer: llama.cpp still computes there.
+    pub fn rest(&self) {
+        if self.kind == Kind::Paddock {
+            paddock::rest(self.management, self.behind);
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
+    /// From its start to its first answer: a little after it accepted its first connection.
+    pub fn start_seconds(&self) -> f64 {
+        self.start_seconds
+    }
+
     /// What the proxy and its children have used so far.
     pub fn cpu_seconds(&self) -> f64 {
-        let pid = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let pids = children.split_whitespace().map(|pid| pid.parse().unwrap()).chain([pid]);
-        pids.map(ticks).sum::<f64>() / self.ticks_per_second
+        process::family(self.child.id()).into_iter().map(process::cpu_seconds).sum()
+    }
+
+    /// Of the proxy and its children. What nginx's share is counted for each.
+    pub fn resident_bytes(&self) -> f64 {
+        process::family(self.child.id()).into_iter().map(process::resident_bytes).sum()
+    }
+
+    /// Requests that are neither answered nor refused, whether they wait or run.
+    pub fn held(&self) -> usize {
+        match self.kind {
+            Kind::Haproxy => haproxy::held(&self.folder),
+            Kind::Paddock => paddock::held(self.addr),
+            Kind::Nginx => unreachable!("nginx holds nothing"),
+        }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let terminate = rustix::process::Signal::TERM;
-        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
-            let _ = rustix::process::kill_process(pid, terminate);
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = kill_process(pid, Signal::TERM);
         }
         let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-/// User and system time of a process (proc_pid_stat(5), fields 14 and 15).
-fn ticks(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
 }
 
 fn free_addr() -> SocketAddr {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
 
-fn until_listens(addr: SocketAddr) {
-    for _ in 0..500 {
-        if TcpStream::connect(addr).is_ok() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("nothing listens on {addr}");
-}
-
-/// The program, and the address at which its agents report.
-fn paddock(addr: SocketAddr) -> (Command, Option<SocketAddr>) {
-    let management = free_addr();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_paddock"));
-    command.args(["balancer", "--worker-threads", "2", "--reverseproxy-addr", &addr.to_string()]);
-    command.args(["--management-addr", &management.to_string()]);
-    (command, Some(management))
-}
-
-/// What a Paddler agent would report: free slots, again and again.
-fn report_for_ever(management: SocketAddr, server: SocketAddr) {
-    let report = format!(
-        r#"{{"agent_name":null,"error":null,"external_llamacpp_addr":"{server}","idle_slots_count":{SLOTS},"is_authorized":true,"is_slots_endpoint_enabled":true,"processing_slots_count":0,"slots":[]}}"#
-    );
-    let mut stream = TcpStream::connect(management).unwrap();
-    let head = format!(
-        "POST /status_update/{server} HTTP/1.1\r\nHost: {management}\r\nTransfer-Encoding: chunked\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    while stream.write_all(format!("{:x}\r\n{report}\r\n", report.len()).as_bytes()).is_ok() {
-        std::thread::sleep(Duration::from_secs(1));
-    }
-}
-
-fn haproxy(addr: SocketAddr, [one, two]: [SocketAddr; 2], folder: &Path) -> (Command, Option<SocketAddr>) {
-    let config = folder.join("haproxy.cfg");
-    let text = format!(
-        "global\n  nbthread 2\n  maxconn 4096\n\
-         defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  option http-no-delay\n  \
-         http-reuse always\n\
-         frontend in\n  bind {addr}\n  option forwardfor\n  default_backend out\n\
-         backend out\n  balance leastconn\n  server one {one}\n  server two {two}\n"
-    );
-    std::fs::write(&config, text).unwrap();
-    let mut command = Command::new("haproxy");
-    command.arg("-db").arg("-f").arg(config);
-    (command, None)
-}
-
-fn nginx(addr: SocketAddr, [one, two]: [SocketAddr; 2], folder: &Path) -> (Command, Option<SocketAddr>) {
-    let config = folder.join("nginx.conf");
-    let folder = folder.display();
-    let text = format!(
-        "daemon off;\nworker_processes 2;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n\
-         events {{ worker_connections 4096; }}\n\
-         http {{\n  access_log off;\n  client_body_temp_path {folder}/body;\n  proxy_temp_path {folder}/proxy;\n  \
-         fastcgi_temp_path {folder}/fastcgi;\n  uwsgi_temp_path {folder}/uwsgi;\n  scgi_temp_path {folder}/scgi;\n  \
-         keepalive_requests 1000000000;\n  \
-         upstream out {{ least_conn; server {one}; server {two}; keepalive 64; keepalive_requests 1000000000; }}\n  \
-         server {{\n    listen {addr} reuseport;\n    client_max_body_size 32m;\n    \
-         location / {{\n      proxy_pass http://out;\n      proxy_http_version 1.1;\n      \
-         proxy_set_header Connection \"\";\n      proxy_set_header Host $http_host;\n      \
-         proxy_set_header X-Forwarded-For $remote_addr;\n      proxy_buffering off;\n    }}\n  }}\n}}\n"
-    );
-    std::fs::write(&config, text).unwrap();
-    let mut command = Command::new("nginx");
-    command.arg("-c").arg(config);
-    (command, None)
+/// Writes a configuration into the proxy's folder.
+fn configured(folder: &Path, text: &str) -> PathBuf {
+    let file = folder.join("config");
+    std::fs::write(&file, text).unwrap();
+    file
 }

@@ -6,6 +6,7 @@
 mod support;
 
 mod aws;
+mod bench_figures;
 mod cli;
 mod cloudwatch;
 mod conformance;
