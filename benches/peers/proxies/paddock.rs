@@ -17,12 +17,20 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Room for 100,000 requests that wait; otherwise as it comes.
+/// Room for 100,000 requests that wait, and for all clients at one address; otherwise as it comes.
+const LIMITS: [(&str, &str); 4] = [
+    ("PADDOCK_MAX_BUFFERED_REQUESTS", "200000"),
+    ("PADDOCK_MAX_BUFFERED_BYTES", "1GiB"),
+    ("PADDOCK_MAX_CONNECTIONS", "20000"),
+    ("PADDOCK_MAX_CONNECTIONS_PER_CLIENT", "20000"),
+];
+
+/// With two workers.
 pub fn command(addr: SocketAddr, management: SocketAddr) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(["balancer", "--worker-threads", "2", "--shutdown-grace", "1s"]);
     command.args(["--reverseproxy-addr", &addr.to_string(), "--management-addr", &management.to_string()]);
-    command.args(["--max-buffered-requests", "200000", "--max-buffered-bytes", "1GiB"]);
+    command.envs(LIMITS);
     command
 }
 
