@@ -1,93 +1,21 @@
 //! The data path in front of servers that do what llama.cpp seldom does: each is a script of raw bytes.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::support::gateway::{Gateway, GatewayConfig};
 use crate::support::http::{RawClient, get, post_json};
+use crate::support::scripted::{Peer, Scripted};
 use crate::support::wait::eventually;
 
 const CHAT: &str = "/v1/chat/completions";
 const SOON: Duration = Duration::from_secs(10);
 const FINE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
-
-/// A connection as the scripted server sees it.
-struct Peer {
-    stream: TcpStream,
-    buffer: BytesMut,
-}
-
-impl Peer {
-    /// The head of the next request; none at the end of the connection.
-    async fn head(&mut self) -> Option<String> {
-        loop {
-            if let Some(at) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                return Some(String::from_utf8_lossy(&self.buffer.split_to(at + 4)).into_owned());
-            }
-            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
-                return None;
-            }
-        }
-    }
-
-    /// The next request whole: its head.
-    async fn request(&mut self) -> Option<String> {
-        let head = self.head().await?;
-        let lower = head.to_ascii_lowercase();
-        let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-        let length: usize = length.map_or(0, |length| length.parse().unwrap());
-        while self.buffer.len() < length {
-            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
-                return None;
-            }
-        }
-        self.buffer.advance(length);
-        Some(head)
-    }
-
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        // The gateway may have gone.
-        let _ = self.stream.write_all(bytes.as_ref()).await;
-    }
-}
-
-/// A server that treats each connection by a script. Dropping it ends it.
-struct Scripted {
-    addr: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Scripted {
-    /// `script` gets the connection and its number, from 0.
-    async fn start<F: Future<Output = ()> + Send + 'static>(
-        script: impl Fn(Peer, usize) -> F + Send + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move {
-            for number in 0.. {
-                let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(script(Peer { stream, buffer: BytesMut::new() }, number));
-            }
-        });
-        Self { addr, task }
-    }
-}
-
-impl Drop for Scripted {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
 
 /// One worker, so that it is known which connections are kept.
 fn one_worker() -> Gateway {
@@ -112,7 +40,7 @@ async fn a_poisonous_request_does_not_travel_over_kept_connections() {
         let poisoned = poisoned.clone();
         tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            let mut peer = Peer { stream, buffer: BytesMut::new() };
+            let mut peer = Peer::new(stream);
             peer.request().await.unwrap();
             peer.send(FINE).await;
             if peer.request().await.is_some() {

@@ -78,6 +78,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
         self.stream.flush().await.unwrap();
     }
 
+    /// Sends what the peer takes; false when it has gone.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).await.is_ok()
+    }
+
     /// Sends a `POST` with a body of known length.
     pub async fn post(&mut self, path: &str, body: &Value) {
         self.send(post(path, body)).await;
@@ -198,6 +203,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
     /// Whether the peer closes the connection without another byte.
     pub async fn is_closed_silently(&mut self) -> bool {
         self.buffer.is_empty() && !self.fill().await && self.buffer.is_empty()
+    }
+
+    /// Returns once the peer has closed the connection, whatever it sends before.
+    pub async fn until_closed(&mut self) {
+        while self.fill().await {
+            self.buffer.clear();
+        }
     }
 
     /// Reads once; false at the end of the connection, however it came.

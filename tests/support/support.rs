@@ -10,5 +10,6 @@ pub mod moto;
 pub mod openai_clients;
 pub mod program;
 pub mod real_llama;
+pub mod scripted;
 pub mod tls;
 pub mod wait;
