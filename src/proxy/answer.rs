@@ -174,7 +174,8 @@ impl Passing {
         };
         match connection.poll_frame(incoming, context) {
             Poll::Ready(Some(Ok(frame))) => {
-                let is_last = incoming.is_end_stream();
+                // Behind trailers nothing comes, and hyper does not ask.
+                let is_last = incoming.is_end_stream() || frame.is_trailers();
                 if let (Some(stream), Some(data)) = (&mut self.stream, frame.data_ref()) {
                     stream.saw(data);
                 }

@@ -14,6 +14,7 @@ mod crowd;
 mod documents;
 mod edges;
 mod endings;
+mod faults;
 mod fleet;
 mod h2;
 mod instance;
