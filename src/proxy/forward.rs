@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -221,6 +221,9 @@ async fn attempt(
         .await;
         match result {
             Err(ended) => return ended,
+            Ok(Ok(response)) if is_coded(&response) => {
+                return died("it answers in a transfer coding that nobody asked for");
+            }
             Ok(Ok(response)) if is_short_503(&response) => {
                 return match unless_interrupted(
                     permit.as_deref(),
@@ -260,6 +263,18 @@ async fn unless_interrupted<F: Future>(
     match permit {
         Some(permit) => permit.unless_interrupted(future).await,
         None => Ok(future.await),
+    }
+}
+
+/// Whether the body has a transfer coding but chunks, which only HTTP/1.1 has: it cannot be passed on as what it is.
+fn is_coded(response: &Response<Incoming>) -> bool {
+    let mut codings = response.headers().get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) => {
+            response.version() != Version::HTTP_11 || !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+        }
+        (Some(_), Some(_)) => true,
     }
 }
 

@@ -5,6 +5,9 @@ mod answers;
 mod deaths;
 mod early;
 mod leavers;
+mod network;
+mod readers;
+mod senders;
 
 use std::time::Duration;
 

@@ -141,12 +141,25 @@ impl Gateway {
 
     /// Registers a fake server, and reports its true state again and again.
     pub fn follow(&mut self, name: &str, fake: Arc<FakeLlama>, slots: u32, interval: Duration) {
+        let addr = fake.addr();
+        self.follow_at(name, fake, addr, slots, interval);
+    }
+
+    /// The same of one that is reached at another address.
+    pub fn follow_at(
+        &mut self,
+        name: &str,
+        fake: Arc<FakeLlama>,
+        addr: SocketAddr,
+        slots: u32,
+        interval: Duration,
+    ) {
         let by = self.gate.register(name, Some("1"));
         let (gate, name): (_, Arc<str>) = (self.gate.clone(), name.into());
         self.tasks.push(tokio::spawn(async move {
             loop {
                 let busy = u32::try_from(fake.stats().busy).unwrap().min(slots);
-                report(&gate, by, &name, fake.addr(), (slots, busy), HEARTBEAT);
+                report(&gate, by, &name, addr, (slots, busy), HEARTBEAT);
                 tokio::time::sleep(interval).await;
             }
         }));

@@ -80,7 +80,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
 
     /// Sends what the peer takes; false when it has gone.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(bytes.as_ref()).await.is_ok()
+        self.stream.write_all(bytes.as_ref()).await.is_ok() && self.stream.flush().await.is_ok()
+    }
+
+    /// Returns once something can be read, the connection's end included.
+    pub async fn until_readable(&mut self) {
+        if self.buffer.is_empty() {
+            self.fill().await;
+        }
     }
 
     /// Sends a `POST` with a body of known length.

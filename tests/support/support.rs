@@ -2,6 +2,7 @@
 
 pub mod fake_aws;
 pub mod fake_llama;
+pub mod faulty_net;
 pub mod folder;
 pub mod gateway;
 pub mod h2;

@@ -207,10 +207,13 @@ async fn within_the_body_resets_the_stream_of_an_http2_client() {
         let agent = gateway.attach(&server.addr.to_string(), server.addr, 1);
         let request = Request::post(format!("http://{}{CHAT}", gateway.addr()));
         let request = request.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
-        let answer = timeout(SOON, sender.send_request(request)).await.expect("it hangs").unwrap();
-        assert_eq!(answer.status().as_u16(), 200);
-        let body = timeout(SOON, answer.into_body().collect()).await.expect("it hangs");
-        assert!(body.is_err(), "a truncated answer looks whole: {body:?}");
+        // The reset may overtake the head.
+        if let Ok(answer) = timeout(SOON, sender.send_request(request)).await.expect("it hangs") {
+            assert_eq!(answer.status().as_u16(), 200);
+            let body = timeout(SOON, answer.into_body().collect()).await.expect("it hangs");
+            assert!(body.is_err(), "a truncated answer looks whole: {body:?}");
+        }
+        assert!(!sender.is_closed(), "the connection goes on");
         gateway.gate.disconnected(agent);
     }
     until_at_rest(&gateway).await;

@@ -20,8 +20,8 @@ const LARGE: usize = 40 << 20;
 fn large_bodies() -> Gateway {
     let mut config = GatewayConfig::default();
     config.proxy.worker_threads = 1;
-    config.proxy.request_body_max = 64 << 20;
-    config.proxy.buffered_bytes_max = 256 << 20;
+    config.proxy.limits.body_bytes_max = 64 << 20;
+    config.proxy.limits.buffered_bytes_max = 256 << 20;
     Gateway::start(config)
 }
 
