@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 REQUIREMENTS := tests/support/requirements.txt
 
-.PHONY: help demo test check bench venv clean
+.PHONY: help demo test check bench soak venv clean
 
 help:
 	@echo "make demo    from zero to an answer and back to zero, with a real llama.cpp and a tiny model"
 	@echo "make test    every test: the core, the simulator, the gateway in front of a real llama.cpp"
 	@echo "make check   formatting, lints, licenses and advisories, documentation"
 	@echo "make bench   the figures of BENCHMARKS.md"
+	@echo "make soak    ten minutes of mixed load and restarts (PADDOCK_SOAK_SECONDS): nothing grows"
 	@echo "make venv    Python with llama.cpp's server and moto's AWS, for the tests and the demo"
 	@echo "make clean   removes what was built"
 
@@ -36,6 +37,9 @@ check:
 
 bench:
 	cargo bench
+
+soak:
+	cargo bench --bench soak
 
 venv: $(VENV)/.stamp
 
