@@ -22,7 +22,7 @@ pub(super) enum Body {
     Whole(Option<Bytes>),
     /// A server's answer, passed on as it comes.
     Passing(Box<Passing>),
-    /// Begun before there was an answer.
+    /// A server's answer of which nothing came yet, and bytes that keep its client waiting until then.
     Held(Box<Held>),
 }
 
@@ -41,10 +41,17 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        match this {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Passing(passing) => passing.poll_frame(context),
-            Self::Held(held) => held.poll_frame(context),
+            Self::Held(held) => {
+                let frame = held.poll_frame(context);
+                if let Some(begun) = held.take_begun() {
+                    *this = begun;
+                }
+                frame
+            }
         }
     }
 
@@ -52,7 +59,7 @@ impl http_body::Body for Body {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Passing(passing) => passing.is_over(),
-            Self::Held(held) => held.is_end_stream(),
+            Self::Held(_) => false,
         }
     }
 

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, Version, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
+use tokio::time::{Sleep, sleep};
 
 use super::answer::Body;
 use super::classify::{Dialect, Endpoint, Route};
@@ -98,11 +100,19 @@ pub(super) async fn answer(
     keepalive: Keepalive,
     teller: Option<Teller>,
 ) -> Answer {
-    tokio::select! {
+    let mut due = Box::pin(sleep(keepalive.after));
+    let early = tokio::select! {
         biased;
-        answer = &mut work => answer,
-        () = tokio::time::sleep(keepalive.after) => Ok(held(work, keepalive, teller)),
+        answer = &mut work => Some(answer?),
+        () = &mut due => None,
+    };
+    let Some(response) = early else { return Ok(held(work, keepalive, teller, due)) };
+    // What has a length cannot be added to.
+    let is_open = is_plain_stream(&response) && response.body().size_hint().exact().is_none();
+    if keepalive.form != Form::Events || !is_open {
+        return Ok(response);
     }
+    Ok(response.map(|body| Body::Held(Box::new(Held::beginning(body, keepalive, teller, due)))))
 }
 
 /// An answer that begins before there is one.
@@ -110,6 +120,7 @@ fn held(
     work: Pin<Box<dyn Future<Output = Answer>>>,
     keepalive: Keepalive,
     teller: Option<Teller>,
+    due: Pin<Box<Sleep>>,
 ) -> Response<Body> {
     let Keepalive { form, dialect, .. } = keepalive;
     let rest = Box::pin(async move {
@@ -122,7 +133,7 @@ fn held(
             Form::Json => Rest::of_json(answer, dialect),
         }
     });
-    let mut response = Response::new(Body::Held(Box::new(Held::new(rest, keepalive, teller))));
+    let mut response = Response::new(Body::Held(Box::new(Held::waiting(rest, keepalive, teller, due))));
     let kind = match form {
         Form::Events => "text/event-stream",
         Form::Json => "application/json",

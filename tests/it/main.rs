@@ -23,6 +23,7 @@ mod moto;
 mod no_capacity;
 mod paddler_compat;
 mod proxy;
+mod real_clients;
 mod real_llama;
 mod scaler;
 mod support_aws;

@@ -110,6 +110,26 @@ async fn a_stream_is_kept_alive_until_the_servers_first_byte() {
 }
 
 #[tokio::test]
+async fn a_head_that_came_in_time_is_followed_by_bytes_while_the_prompt_is_computed() {
+    for (path, keepalive) in STREAMS {
+        let mut config = config();
+        config.proxy.keepalive.after = Some(Duration::from_millis(500));
+        let (gateway, fake) = one_server(config).await;
+        let direct = post_json(fake.addr(), path, &streaming(json!({}))).await;
+        let mut client = post(&gateway, path, &streaming(json!({"hold_body": "prompt"}))).await;
+        let head = client.head().await;
+        assert_eq!(head.header("x-paddock-agent"), Some("a"), "{path}: it came in time");
+        for _ in 0..3 {
+            assert_eq!(client.chunk().await, Ok(Some(keepalive.into())), "{path}");
+        }
+        fake.release("prompt");
+        let text = text(&mut client).await;
+        assert_eq!(text.trim_start_matches(keepalive), direct.text(), "{path}");
+        until_at_rest(&gateway).await;
+    }
+}
+
+#[tokio::test]
 async fn an_answer_in_time_has_its_own_head() {
     let mut config = config();
     config.proxy.keepalive.after = Some(Duration::from_secs(60));

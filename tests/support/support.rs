@@ -12,5 +12,6 @@ pub mod openai_clients;
 pub mod program;
 pub mod real_llama;
 pub mod scripted;
+pub mod sdk_clients;
 pub mod tls;
 pub mod wait;

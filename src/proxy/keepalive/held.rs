@@ -1,69 +1,114 @@
-//! The body of an answer that began before there was one.
+//! The body of an answer whose first byte is still to come.
 
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Sleep, sleep};
 
-use super::super::answer::Cut;
+use super::super::answer::{Body, Cut};
 use super::super::classify::Dialect;
 use super::{Form, Keepalive, Rest, Teller, words};
 
-/// Sends bytes until the answer begins, then the answer. The request's permit, or its place in the queue, lives in here.
+/// Sends bytes until the server's first one, then gives way to its answer. The request's permit, or its place in the
+/// queue, lives in here.
 pub(in crate::proxy) struct Held {
     state: State,
     keepalive: Keepalive,
     teller: Option<Teller>,
-    /// Due at once, and then again and again. A client that does not read is not sent what it missed.
-    due: Interval,
+    /// Set anew when bytes were sent: a client that does not read is not sent what it missed.
+    due: Pin<Box<Sleep>>,
+    is_due: bool,
 }
 
 enum State {
+    /// There is no answer yet.
     Waits(Pin<Box<dyn Future<Output = Rest>>>),
-    Answers(Rest),
+    /// There is one, and nothing of its body came. llama.cpp sends the head of a stream before it computes the prompt.
+    Begins(Rest),
+    Begun(Body),
 }
 
 impl Held {
-    pub(super) fn new(
+    /// The first bytes are due.
+    pub(super) fn waiting(
         rest: Pin<Box<dyn Future<Output = Rest>>>,
         keepalive: Keepalive,
         teller: Option<Teller>,
+        due: Pin<Box<Sleep>>,
     ) -> Self {
-        let mut due = interval(keepalive.interval);
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { state: State::Waits(rest), keepalive, teller, due }
+        Self { state: State::Waits(rest), keepalive, teller, due, is_due: true }
+    }
+
+    /// The head went to the client in time; the first bytes are due then.
+    pub(super) fn beginning(
+        body: Body,
+        keepalive: Keepalive,
+        teller: Option<Teller>,
+        due: Pin<Box<Sleep>>,
+    ) -> Self {
+        let state = State::Begins(Rest { first: None, then: body });
+        Self { state, keepalive, teller, due, is_due: false }
+    }
+
+    #[cfg(test)]
+    pub(super) fn wait_for(&mut self, rest: Pin<Box<dyn Future<Output = Rest>>>) {
+        self.state = State::Waits(rest);
+    }
+
+    /// The answer, once it has begun: from then on there is nothing to do here.
+    pub(in crate::proxy) fn take_begun(&mut self) -> Option<Body> {
+        match &mut self.state {
+            State::Begun(body) => Some(mem::replace(body, Body::Whole(None))),
+            State::Waits(_) | State::Begins(_) => None,
+        }
     }
 
     pub(in crate::proxy) fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        loop {
-            match &mut self.state {
-                State::Waits(rest) => match rest.as_mut().poll(context) {
-                    Poll::Ready(rest) => self.state = State::Answers(rest),
-                    Poll::Pending => {
-                        ready!(self.due.poll_tick(context));
-                        return Poll::Ready(Some(Ok(Frame::data(self.bytes()))));
+        if let State::Waits(rest) = &mut self.state
+            && let Poll::Ready(rest) = rest.as_mut().poll(context)
+        {
+            self.state = State::Begins(rest);
+        }
+        let frame = match &mut self.state {
+            State::Waits(_) => None,
+            State::Begins(Rest { first, then }) => match first.take() {
+                Some(first) => {
+                    if then.is_end_stream() {
+                        self.begin();
                     }
-                },
-                State::Answers(Rest { first, then }) => {
-                    return match first.take() {
-                        Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
-                        None => Pin::new(then).poll_frame(context),
-                    };
+                    return Poll::Ready(Some(Ok(Frame::data(first))));
                 }
+                None => Some(Pin::new(then).poll_frame(context)),
+            },
+            State::Begun(body) => return Pin::new(body).poll_frame(context),
+        };
+        match frame {
+            Some(Poll::Ready(frame)) => {
+                self.begin();
+                Poll::Ready(frame)
             }
+            Some(Poll::Pending) | None => self.poll_due(context).map(|bytes| Some(Ok(Frame::data(bytes)))),
         }
     }
 
-    pub(in crate::proxy) fn is_end_stream(&self) -> bool {
-        match &self.state {
-            State::Waits(_) => false,
-            State::Answers(Rest { first, then }) => first.is_none() && then.is_end_stream(),
+    fn begin(&mut self) {
+        if let State::Begins(Rest { then, .. }) = &mut self.state {
+            self.state = State::Begun(mem::replace(then, Body::Whole(None)));
         }
+    }
+
+    fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
+        if !mem::take(&mut self.is_due) {
+            ready!(self.due.as_mut().poll(context));
+        }
+        self.due.set(sleep(self.keepalive.interval));
+        Poll::Ready(self.bytes())
     }
 
     /// What the client passes over: one comment line between events, which is no event of its own; the event that

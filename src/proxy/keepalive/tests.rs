@@ -107,7 +107,7 @@ async fn an_early_answer_is_passed_as_it_is() {
     let (work, future) = work();
     let answering = answer(Box::pin(future), streaming(Endpoint::Chat), None);
     let give = async {
-        tokio::time::sleep(Duration::from_millis(14_999)).await;
+        sleep(Duration::from_millis(14_999)).await;
         drop(work.answers.send(Err(Refusal::BytesFull)));
     };
     let (answer, ()) = tokio::join!(answering, give);
@@ -136,6 +136,56 @@ async fn bytes_come_from_then_on_until_the_answer_and_never_again() {
         assert_eq!(next(&mut body).await.as_deref(), Some("data: 1\n\n"));
         assert_eq!(next(&mut body).await, None);
     }
+}
+
+/// A stream that the test begins.
+fn slow_stream() -> (oneshot::Sender<Answer>, Answer) {
+    let (begins, begun) = oneshot::channel::<Answer>();
+    let rest = Box::pin(async move {
+        let response = begun.await.unwrap().unwrap();
+        Rest { first: None, then: response.into_body() }
+    });
+    let silent = Keepalive { interval: Duration::from_secs(1 << 20), ..streaming(Endpoint::Chat) };
+    let mut held = Held::beginning(Body::whole(""), silent, None, Box::pin(sleep(silent.interval)));
+    held.wait_for(rest);
+    let mut response = stream("").unwrap();
+    *response.body_mut() = Body::Held(Box::new(held));
+    (begins, Ok(response))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_alone_is_not_the_first_byte() {
+    for is_late in [false, true] {
+        let start = Instant::now();
+        let (work, future) = work();
+        let (begins, given) = slow_stream();
+        let give = async {
+            sleep(Duration::from_secs(if is_late { 16 } else { 1 })).await;
+            drop(work.answers.send(given));
+        };
+        let (response, ()) =
+            tokio::join!(answer(Box::pin(future), streaming(Endpoint::Messages), None), give);
+        let mut body = response.unwrap().into_body();
+        let mut seen = Vec::new();
+        while start.elapsed().as_secs() < 35 {
+            seen.push(next(&mut body).await.unwrap());
+        }
+        let pings = seen.iter().filter(|piece| piece.as_str() == words::PING).count();
+        let facts = seen.len() - pings;
+        assert_eq!((pings, facts), (3, usize::from(is_late)), "at 15, 25 and 35 s: {seen:?}");
+        drop(begins.send(stream("data: 1\n\n")));
+        assert_eq!(next(&mut body).await.as_deref(), Some("data: 1\n\n"));
+        assert!(!matches!(body, Body::Held(_)), "nothing is left to do here");
+        assert_eq!(next(&mut body).await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_a_length_is_not_added_to() {
+    let (work, future) = work();
+    drop(work.answers.send(stream("data: 1\n\n")));
+    let response = answer(Box::pin(future), streaming(Endpoint::Chat), None).await.unwrap();
+    assert!(matches!(response.body(), Body::Whole(_)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -141,6 +141,11 @@ impl Pieces {
         let frames = stream::unfold(start, move |(mut pieces, mut task, sent)| {
             let (behaviour, shared) = (behaviour.clone(), Arc::clone(&shared));
             async move {
+                if sent == 0
+                    && let Some(name) = &behaviour.hold_body
+                {
+                    held(&shared, name).await;
+                }
                 if sent == 1 {
                     if let Some(name) = &behaviour.hold_stream {
                         held(&shared, name).await;

@@ -23,6 +23,9 @@ pub struct Behaviour {
     pub empty: bool,
     /// Waits before the head until the test releases this name.
     pub hold: Option<String>,
+    /// Waits between the head of a stream and the first word until the test releases this name, as llama.cpp does while it
+    /// computes the prompt.
+    pub hold_body: Option<String>,
     /// Waits after the first word until the test releases this name.
     pub hold_stream: Option<String>,
 }
@@ -47,6 +50,7 @@ impl Default for Behaviour {
             die: None,
             empty: false,
             hold: None,
+            hold_body: None,
             hold_stream: None,
         }
     }
