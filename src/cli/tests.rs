@@ -93,6 +93,12 @@ fn defaults() {
     assert!(config.proxy.worker_threads >= 1);
     assert_eq!(config.shutdown_grace, Duration::from_secs(300));
     assert_eq!(config.log_format, LogFormat::Text);
+    let keepalive = config.proxy.keepalive;
+    assert_eq!(
+        (keepalive.after, keepalive.interval),
+        (Some(Duration::from_secs(15)), Duration::from_secs(15))
+    );
+    assert!(!keepalive.is_for_json && !keepalive.tells_status);
 }
 
 #[test]
@@ -102,7 +108,8 @@ fn every_flag_of_the_balancer_arrives() {
          --agent-addr-allow 10.0.0.0/8 --agent-addr-allow 192.168.0.1 --fleet process --max-instances 4 \
          --min-instances 2 --slots-per-instance 8 --idle-timeout 90s --boot-timeout 2m --max-buffered-requests 7 \
          --max-buffered-bytes 1MiB --max-request-body 1KiB --buffered-request-timeout 1.5 --llamacpp-api-key key \
-         --rewrite-host-header --slots-endpoint-enable --statsd-addr localhost:8125 --statsd-prefix p \
+         --rewrite-host-header --slots-endpoint-enable --keepalive-after 1s --keepalive-interval 2s \
+         --keepalive-json --keepalive-status --statsd-addr localhost:8125 --statsd-prefix p \
          --statsd-reporting-interval 1s --cloudwatch-namespace Team/llama --log-format json --worker-threads 3 --shutdown-grace 10s \
          -- llama-server --port {port} --name -m",
     );
@@ -123,6 +130,10 @@ fn every_flag_of_the_balancer_arrives() {
         (1 << 10, 1 << 20)
     );
     assert!(config.proxy.rewrites_host && config.proxy.serves_slots_endpoint);
+    let keepalive = config.proxy.keepalive;
+    assert_eq!((keepalive.after, keepalive.interval), (Some(Duration::from_secs(1)), Duration::from_secs(2)));
+    assert!(keepalive.is_for_json && keepalive.tells_status);
+    assert_eq!(balancer("paddock balancer --keepalive-after off").proxy.keepalive.after, None);
     assert_eq!((config.proxy.llamacpp_api_key.as_deref(), config.proxy.worker_threads), (Some("key"), 3));
     let statsd = config.statsd.unwrap();
     assert_eq!((statsd.addr.as_str(), statsd.prefix.as_str()), ("localhost:8125", "p"));

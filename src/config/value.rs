@@ -147,10 +147,11 @@ fn or_off(
     if text.eq_ignore_ascii_case("off") {
         return Ok(OrOff(None));
     }
-    read(text).map(|duration| OrOff(Some(duration))).map_err(|error| match error {
-        ValueError::NotADuration(text) => ValueError::NotADurationOrOff(text),
-        error => error,
-    })
+    match read(text) {
+        Ok(duration) => Ok(OrOff(Some(duration))),
+        Err(ValueError::NotADuration(text)) => Err(ValueError::NotADurationOrOff(text)),
+        Err(error) => Err(error),
+    }
 }
 
 /// A size above zero, in bytes: `64MiB` (powers of 1024), `10MB` (powers of 1000), or a number of bytes.

@@ -58,7 +58,14 @@ impl KeepaliveConfig {
             // It may be asked for as plain text.
             Route::Slot(Endpoint::Transcription) => return None,
             Route::Slot(_) | Route::Server(_) if self.is_for_json => Form::Json,
-            _ => return None,
+            Route::Slot(_)
+            | Route::Server(_)
+            | Route::Health
+            | Route::Models
+            | Route::Props
+            | Route::SlotsEndpoint
+            | Route::Blocked
+            | Route::Live => return None,
         };
         let after = self.after.filter(|_| version >= Version::HTTP_11)?;
         Some(Keepalive { form, dialect: route.dialect(), after, interval: self.interval })

@@ -49,6 +49,20 @@ fn wrong_input_gets_one_line_with_flag_value_and_mend() {
         ("balancer --idle-timeout 99d", &["--idle-timeout: '99d' is too long; write 30d or less"]),
         ("balancer --idle-timeout", &["--idle-timeout: its value is missing; write one"]),
         ("balancer --idle-timeout 1 --idle-timeout 2", &["--idle-timeout: it is given twice; leave one out"]),
+        (
+            "balancer --keepalive-after never",
+            &["--keepalive-after: 'never' is not a duration; write 15s, 500ms, a number of seconds, or off"],
+        ),
+        (
+            "balancer --keepalive-interval 0",
+            &["--keepalive-interval: '0' is too short; write a time above zero"],
+        ),
+        (
+            "balancer --keepalive-after off --keepalive-json",
+            &[
+                "--keepalive-json: --keepalive-after is 'off', so it would do nothing; give a time there, or leave",
+            ],
+        ),
         ("balancer --boot-timeout 0", &["--boot-timeout: '0' is too short; write a time above zero"]),
         ("balancer --statsd-reporting-interval 0", &["--statsd-reporting-interval: '0' is too short; write"]),
         ("balancer --max-request-body 1MBit", &["--max-request-body: '1MBit' is not a size; write 64MiB"]),

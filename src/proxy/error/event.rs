@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::{Anthropic, Error, OpenAi, Refusal, Row, anthropic_type, openai_type};
 use crate::proxy::classify::Dialect;
 
-/// The most of a server's words that is repeated, in bytes.
-const MESSAGE_BYTES_MAX: usize = 4096;
+/// The most of a server's words that is repeated, in characters.
+const MESSAGE_CHARS_MAX: usize = 4096;
 
 /// The last event of a stream that was cut.
 pub(in crate::proxy) fn error_event(dialect: Dialect, message: &str) -> Bytes {
@@ -43,9 +43,9 @@ pub(in crate::proxy) fn answer_event(dialect: Dialect, status: StatusCode, body:
         Some(Inner { message, kind }) => (message, kind),
         None => (String::from_utf8_lossy(body).trim().to_owned(), None),
     };
-    let text = &text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)];
+    let text: String = text.chars().take(MESSAGE_CHARS_MAX).collect();
     let message = match (text.is_empty(), status.is_success()) {
-        (false, false) => text.to_owned(),
+        (false, false) => text,
         (true, false) => format!("the server answered {status}"),
         (_, true) => format!("the server answered {status}, but with no event stream"),
     };
@@ -155,6 +155,6 @@ mod tests {
         let event = text(answer_event(Dialect::OpenAi, StatusCode::OK, b"{}"));
         assert!(event.contains("no event stream") && event.contains("\"code\":\"200\""), "{event}");
         let long = answer_event(Dialect::OpenAi, StatusCode::BAD_REQUEST, "é".repeat(100_000).as_bytes());
-        assert!(long.len() < 2 * MESSAGE_BYTES_MAX, "{}", long.len());
+        assert!(long.len() < 3 * MESSAGE_CHARS_MAX, "{}", long.len());
     }
 }

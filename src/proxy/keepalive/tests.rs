@@ -6,9 +6,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http_body::Body as _;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, advance, timeout};
+use tokio::time::{advance, timeout};
 
 use super::*;
+use crate::clock::Clock;
 use crate::core::Rejection;
 
 const EVENTS: [(Endpoint, &str); 6] = [
@@ -117,17 +118,17 @@ async fn an_early_answer_is_passed_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn bytes_come_from_then_on_until_the_answer_and_never_again() {
     for (endpoint, expected) in EVENTS {
-        let start = Instant::now();
+        let clock = Clock::start();
         let (work, future) = work();
         let response = answer(Box::pin(future), streaming(endpoint), None).await.unwrap();
-        assert_eq!(start.elapsed().as_secs(), 15, "{endpoint:?}");
+        assert_eq!(clock.mono().0.as_secs(), 15, "{endpoint:?}");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
         assert_eq!(response.headers()[header::CACHE_CONTROL], "no-cache");
         let mut body = response.into_body();
         assert!(body.size_hint().exact().is_none() && !body.is_end_stream());
         for seconds in [15, 25, 35] {
             assert_eq!(next(&mut body).await.as_deref(), Some(expected), "{endpoint:?}");
-            assert_eq!(start.elapsed().as_secs(), seconds, "{endpoint:?}");
+            assert_eq!(clock.mono().0.as_secs(), seconds, "{endpoint:?}");
         }
         assert_eq!(next_within(&mut body, Duration::from_secs(9)).await, None);
         drop(work.answers.send(stream("data: 1\n\n")));
@@ -156,7 +157,7 @@ fn slow_stream() -> (oneshot::Sender<Answer>, Answer) {
 #[tokio::test(start_paused = true)]
 async fn a_head_alone_is_not_the_first_byte() {
     for is_late in [false, true] {
-        let start = Instant::now();
+        let clock = Clock::start();
         let (work, future) = work();
         let (begins, given) = slow_stream();
         let give = async {
@@ -167,7 +168,7 @@ async fn a_head_alone_is_not_the_first_byte() {
             tokio::join!(answer(Box::pin(future), streaming(Endpoint::Messages), None), give);
         let mut body = response.unwrap().into_body();
         let mut seen = Vec::new();
-        while start.elapsed().as_secs() < 35 {
+        while clock.mono().0.as_secs() < 35 {
             seen.push(next(&mut body).await.unwrap());
         }
         let pings = seen.iter().filter(|piece| piece.as_str() == words::PING).count();
