@@ -11,6 +11,7 @@ mod connection;
 mod deadline;
 mod error;
 mod forward;
+mod gather;
 mod headers;
 mod hold;
 mod keepalive;

@@ -27,6 +27,7 @@ use self::activity::{Activity, Answering, Order};
 use self::watched::Watched;
 use super::answer::{Body, Cut};
 use super::error::Refusal;
+use super::gather::Gather;
 use super::hold::{DRAIN_BYTES_MAX, DRAIN_MAX};
 use super::service::{Caller, Service};
 use super::tls::{self, Accepted};
@@ -62,7 +63,7 @@ pub(super) async fn serve(stream: TcpStream, caller: Caller, service: Rc<Service
         },
         None => {
             if let Some(is_h2) = unless_ordered(activity, speaks_h2(&stream)).await {
-                converse(stream, is_h2, caller, service, activity).await;
+                converse(Gather(stream), is_h2, caller, service, activity).await;
             }
         }
     }
@@ -78,7 +79,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
 ) {
     let (peer, limits) = (caller.peer, *service.limits());
     let caller = Rc::new(caller);
-    let io = TokioIo::new(Watched::new(stream, activity.clone()));
+    let io = TokioIo::new(Watched::new(stream, activity.clone(), is_h2));
     let respond = service_fn(|request| {
         let (answering, service, caller) = (activity.answering(), service.clone(), caller.clone());
         async move {
@@ -136,9 +137,15 @@ async fn until_ordered<C: GracefulConnection + Unpin>(
     activity: &Activity,
 ) -> Ended<C::Error> {
     let mut connection = Pin::new(connection);
+    let mut was_told = false;
     poll_fn(|context| {
         match activity.poll_order(context) {
             Poll::Ready(Order::Drain) => connection.as_mut().graceful_shutdown(),
+            // HTTP/2's clients are told before (RFC 9113 section 6.8). Who does not listen is asked once only.
+            Poll::Ready(Order::EndIdle) if !was_told => {
+                was_told = true;
+                connection.as_mut().graceful_shutdown();
+            }
             Poll::Ready(order @ (Order::EndSlowHead | Order::EndIdle)) => {
                 return Poll::Ready(Ended::Overdue(order));
             }

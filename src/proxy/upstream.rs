@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use super::Limits;
 use super::connection::notice_vanished;
+use super::gather::Gather;
 use crate::clock::Clock;
 use crate::core::{AgentKey, Mono};
 use crate::gate::{Gate, Upstream};
@@ -57,8 +58,9 @@ impl Connection {
             .map_err(|_| failed(format!("no answer within {} s", connect_max.as_secs_f32())))?
             .map_err(|error| failed(error.to_string()))?;
         notice_vanished(&stream);
-        let (sender, driver) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.to_string()))?;
+        let (sender, driver) = http1::handshake(TokioIo::new(Gather(stream)))
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         let driver = Driver::Running(Box::new(driver));
         Ok(Self { sender, driver, is_reused: false, idle_since: Mono::default() })
     }
@@ -128,7 +130,7 @@ impl Connection {
 #[derive(Debug)]
 enum Driver {
     /// Boxed, because requests that wait for a slot must not carry the room for it.
-    Running(Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>),
+    Running(Box<http1::Connection<TokioIo<Gather<TcpStream>>, Full<Bytes>>>),
     Ended {
         /// Bytes had come that were not the whole head of an answer.
         is_within_answer: bool,

@@ -10,8 +10,15 @@ use serde_json::Value;
 use crate::support::folder::Folder;
 use crate::support::tls::Identity;
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "CONTRIBUTING.md", "docs/testing.md", "docs/aws.md", "docs/secure.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/testing.md",
+    "docs/aws.md",
+    "docs/secure.md",
+    "docs/waiting.md",
+    "docs/limits.md",
+];
 const AWS: &str = "docs/aws.md";
 
 /// Where people put the program.

@@ -19,6 +19,7 @@ mod fleet;
 mod h2;
 mod instance;
 mod keys;
+mod limits;
 mod moto;
 mod no_capacity;
 mod paddler_compat;

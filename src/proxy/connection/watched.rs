@@ -13,15 +13,17 @@ use super::activity::Activity;
 pub(super) struct Watched<S> {
     pub(super) stream: S,
     activity: Rc<Activity>,
+    /// Whether bytes between answers are the head of a request. HTTP/2 sends much else.
+    begins_heads: bool,
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, activity: Rc<Activity>) -> Self {
-        Self { stream, activity }
+    pub(super) fn new(stream: S, activity: Rc<Activity>, is_h2: bool) -> Self {
+        Self { stream, activity, begins_heads: !is_h2 }
     }
 
     fn saw_sent(&self, sent: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(sent, Poll::Ready(Ok(1..))) {
+        if self.begins_heads && matches!(sent, Poll::Ready(Ok(1..))) {
             self.activity.sent_bytes();
         }
         sent
@@ -36,7 +38,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
+        if self.begins_heads && buffer.filled().len() > before {
             self.activity.saw_bytes();
         }
         read
