@@ -20,6 +20,7 @@ mod known;
 mod limits;
 mod room;
 mod service;
+pub mod sse;
 mod strict;
 mod tls;
 mod upstream;

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::classify::Dialect;
 use super::error::error_event;
 use super::keepalive::Held;
+use super::sse::Tail;
 use super::upstream::{Connection, Connections};
 use crate::core::AgentKey;
 use crate::gate::Permit;
@@ -92,36 +93,16 @@ pub(super) struct Passing {
     stream: Option<EventStream>,
 }
 
-/// How far an event stream has come: whether a new event may begin.
+/// An event stream, and how far it has come.
 struct EventStream {
     dialect: Dialect,
-    /// How many newlines the stream ended with, 2 at most.
-    newlines: u8,
+    tail: Tail,
 }
 
 impl EventStream {
-    fn saw(&mut self, data: &[u8]) {
-        let newlines = data
-            .iter()
-            .rev()
-            .filter(|&&byte| byte != b'\r')
-            .take(2)
-            .take_while(|&&byte| byte == b'\n')
-            .count();
-        let all_newlines = data.iter().all(|&byte| byte == b'\n' || byte == b'\r');
-        let before = if all_newlines { self.newlines } else { 0 };
-        // At most 2, so it fits.
-        self.newlines = (before + newlines as u8).min(2);
-    }
-
     /// The error as an event of its own, behind whatever the stream broke off in.
     fn last_words(&self, message: &str) -> Bytes {
-        let event = error_event(self.dialect, message);
-        if self.newlines == 2 {
-            return event;
-        }
-        let missing = if self.newlines == 1 { "\n" } else { "\n\n" };
-        [missing.as_bytes(), &event].concat().into()
+        [self.tail.gap().as_bytes(), &error_event(self.dialect, message)].concat().into()
     }
 }
 
@@ -134,7 +115,7 @@ impl Passing {
         agent: AgentKey,
         stream: Option<Dialect>,
     ) -> Self {
-        let stream = stream.map(|dialect| EventStream { dialect, newlines: 2 });
+        let stream = stream.map(|dialect| EventStream { dialect, tail: Tail::default() });
         let mut passing = Self {
             incoming: Some(incoming),
             connection: Some(connection),
@@ -184,7 +165,7 @@ impl Passing {
                 // Behind trailers nothing comes, and hyper does not ask.
                 let is_last = incoming.is_end_stream() || frame.is_trailers();
                 if let (Some(stream), Some(data)) = (&mut self.stream, frame.data_ref()) {
-                    stream.saw(data);
+                    stream.tail.saw(data);
                 }
                 if is_last {
                     self.finish();
@@ -211,30 +192,4 @@ pub(super) fn in_words(error: &hyper::Error) -> String {
         bottom = source;
     }
     bottom.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn after(parts: &[&str]) -> String {
-        let mut stream = EventStream { dialect: Dialect::OpenAi, newlines: 2 };
-        for part in parts {
-            stream.saw(part.as_bytes());
-        }
-        let words = stream.last_words("gone");
-        let words = String::from_utf8(words.to_vec()).unwrap();
-        words[..words.find("data:").unwrap()].to_owned()
-    }
-
-    #[test]
-    fn an_error_event_begins_on_a_line_of_its_own() {
-        assert_eq!(after(&[]), "");
-        assert_eq!(after(&["data: 1\n\n"]), "");
-        assert_eq!(after(&["data: 1\n", "\n"]), "");
-        assert_eq!(after(&["data: 1\r\n\r\n"]), "");
-        assert_eq!(after(&["data: 1\n"]), "\n");
-        assert_eq!(after(&["data: 1\n\n", "data: {\"cho"]), "\n\n");
-        assert_eq!(after(&["data: 1\n\n", ""]), "");
-    }
 }
