@@ -237,3 +237,6 @@ mod tests {
         assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
     }
 }
+
+#[cfg(test)]
+mod properties;
