@@ -10,6 +10,7 @@ mod bench_figures;
 mod cli;
 mod cloudwatch;
 mod conformance;
+mod corpus;
 mod crowd;
 mod documents;
 mod edges;
