@@ -97,7 +97,8 @@ fn every_command_line_is_understood() {
                 ["make", target] => {
                     assert!(makefile.contains(&format!("\n{target}:")), "{document}: {command}");
                 }
-                ["cargo", "build" | "check" | "bench" | "test", ..] | ["cargo", "nextest", "run", ..] => {}
+                ["cargo", "build" | "check" | "bench" | "test" | "fuzz" | "install", ..]
+                | ["cargo", "nextest", "run", ..] => {}
                 ["curl", url, ..] => {
                     assert!(url.starts_with("http://127.0.0.1:808"), "{document}: {command}")
                 }
