@@ -1,8 +1,17 @@
 //! `paddock balancer`: wires its parts, and owns the order in which they start and end.
 //!
 //! Start: listeners (a port in use stops all before anything ran), gate, timer, fleet, scaler, management, metrics,
-//! and clients last. End, on SIGTERM or SIGINT: requests that wait are answered, answers that have begun may finish, then
-//! management, then the children. A second signal ends at once, and kills the children.
+//! and clients last.
+//!
+//! End, on SIGTERM or SIGINT:
+//! 1. The clients' listeners are closed, after what waits to be accepted there was accepted, unless they are inherited.
+//! 2. The core plans nothing more (but that ends which a fleet holds are held on, while something is served there), and
+//!    requests that wait are answered.
+//! 3. Management ends: its listener is closed, and so are the agents' streams, so that they register with the successor.
+//! 4. Answers that have begun may finish.
+//! 5. All other tasks end, then the children.
+//!
+//! A second signal ends at once, and kills the children.
 
 mod listen;
 mod summary;
@@ -81,12 +90,12 @@ pub enum BalancerError {
 /// # Errors
 /// If it cannot start; or if one of its parts ended that should not have, after what could be drained was drained.
 pub async fn run(
-    config: BalancerConfig,
+    mut config: BalancerConfig,
     clock: Clock,
     signals: &mut EndSignals,
 ) -> Result<End, BalancerError> {
     raise_open_files();
-    let listeners = listen::bind(&config)?;
+    let listeners = listen::bind(&mut config)?;
     let (proxy_addr, management_addr) = (listeners.proxy_addr, listeners.management_addr);
     let summary = summary::of(&config, proxy_addr, management_addr);
     let statsd =
@@ -108,9 +117,10 @@ pub async fn run(
         groups: fleet.group_names(),
         cloudwatch: puts.clone(),
     };
+    let stop_management = token.child_token();
     tasks.essential(
         "management",
-        management::serve(listeners.management, management, gate.clone(), clock, token.clone()),
+        management::serve(listeners.management, management, gate.clone(), clock, stop_management.clone()),
     );
     if let Some((config, first)) = statsd {
         start_statsd(config, first, &gate, &mut tasks);
@@ -147,8 +157,10 @@ pub async fn run(
     if let Some(ended) = &failure {
         tracing::error!("{ended}; draining");
     }
-    gate.handle(Event::ShutdownBegan);
+    // Before the answers that the shutdown brings, which say that they are the last of their connection.
     stop_clients.cancel();
+    gate.handle(Event::ShutdownBegan);
+    stop_management.cancel();
     let has_clients = failure.as_ref().is_none_or(|ended| ended.name != "proxy");
     let drained = has_clients.then_some(drained);
     tokio::select! {

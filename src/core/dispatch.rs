@@ -61,18 +61,14 @@ pub(super) enum LeaseState {
 impl Core {
     /// A request arrives.
     ///
-    /// 1. Shutting down: rejected.
-    /// 2. A free slot that nobody is waiting for in front of it: granted.
+    /// 1. A free slot that nobody is waiting for in front of it: granted.
+    /// 2. Shutting down: rejected, for nothing may wait any more. What arrives then came over a connection from before.
     /// 3. No room in the queue: rejected.
     /// 4. No server is up or boots, and the fleet is known to fail: rejected with the cause.
     /// 5. Its client would not wait as long as it takes: rejected, and nothing is woken for it.
     /// 6. It waits. An idle instance that is on its way out comes back.
     pub(super) fn request_arrived(&mut self, arrival: Arrival) {
         let Arrival { request, pool: pool_id, tenant, slots, wait_max } = arrival;
-        if self.shutting_down {
-            self.reject(request, Rejection::ShuttingDown);
-            return;
-        }
         let Some(pool) = self.pools.get(&pool_id) else {
             self.broke(Broken::UnknownPool);
             self.reject(request, Rejection::NoAgents);
@@ -98,6 +94,10 @@ impl Core {
         );
         if let Some(agent) = pool.passes(place) {
             self.grant(request, agent);
+            return;
+        }
+        if self.shutting_down {
+            self.answer(request, Rejection::ShuttingDown);
             return;
         }
         if self.queued >= self.config.queue_max {

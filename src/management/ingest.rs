@@ -1,7 +1,8 @@
 //! Agents' reports, from the wire to the gate.
 //!
 //! **Invariant:** whoever was registered here is told to the gate as disconnected, however the stream ends: the
-//! registration is a guard.
+//! registration is a guard. Only the gateway's own end is not told: the agent lives, and goes on to the successor. Here it
+//! falls silent, and its last report counts for as long as any silent agent's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::address::{self, AddressError, Rules};
@@ -105,7 +107,7 @@ impl Stream<'_> {
         let registered = self.registered.get_or_insert_with(|| {
             info!(agent = %self.id, name = report.name.as_deref(), %address, "an agent registered");
             self.shared.complaints.forget(self.id);
-            Registered::new(self.shared.gate.clone(), self.id.clone(), nonce)
+            Registered::new(self.shared, self.id.clone(), nonce)
         });
         self.shared.gate.report(registered.registration, self.id, report);
         Ok(())
@@ -135,24 +137,30 @@ impl Stream<'_> {
     }
 }
 
-/// An agent that the gate knows. Dropping it tells the gate that it is gone.
+/// An agent that the gate knows. Dropping it tells the gate that it is gone, unless it is the gateway that goes.
 struct Registered {
     gate: Gate,
+    ending: CancellationToken,
     id: Arc<str>,
     nonce: Option<String>,
     registration: Registration,
 }
 
 impl Registered {
-    fn new(gate: Gate, id: Arc<str>, nonce: Option<String>) -> Self {
+    fn new(shared: &Shared, id: Arc<str>, nonce: Option<String>) -> Self {
+        let (gate, ending) = (shared.gate.clone(), shared.cancel.clone());
         let registration = gate.register(&id, nonce.as_deref());
-        Self { gate, id, nonce, registration }
+        Self { gate, ending, id, nonce, registration }
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        info!(agent = %self.id, "an agent's connection ended");
-        self.gate.disconnected(self.registration);
+        if self.ending.is_cancelled() {
+            info!(agent = %self.id, "an agent's connection was ended");
+        } else {
+            info!(agent = %self.id, "an agent's connection ended");
+            self.gate.disconnected(self.registration);
+        }
     }
 }

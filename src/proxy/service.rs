@@ -27,7 +27,7 @@ use super::tls::Tls;
 use super::upstream::{self, Connections};
 use super::{Limits, ProxyConfig, strict};
 use crate::clock::Clock;
-use crate::core::{Mono, RequestId, TenantId};
+use crate::core::{Mono, Rejection, RequestId, TenantId};
 use crate::gate::{Ask, Gate};
 
 /// Bodies over this are looked through off the data thread: a scan takes about a millisecond for each megabyte.
@@ -129,6 +129,8 @@ impl Service {
             Ok(response) => response,
             Err(Refused { refusal, closes }) => {
                 tracing::debug!(request = ?id, %refusal, "a request is refused");
+                // Its connection may not have heard of the end yet.
+                let closes = closes || refusal == Refusal::Rejected(Rejection::ShuttingDown);
                 let mut response = refusal.into_response(route.dialect()).map(Body::whole);
                 if closes && is_http1 {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use crate::support::fake_llama::{FakeConfig, FakeLlama};
 use crate::support::gateway::{Gateway, GatewayConfig};
-use crate::support::http::RawClient;
+use crate::support::http::{RawClient, post_json};
+use crate::support::program::Paddock;
 use crate::support::wait::eventually;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -119,6 +120,71 @@ async fn a_body_that_is_still_sent_when_the_drain_begins_is_answered() {
         assert!(running.body().await.1);
     };
     timeout(SOON, async { tokio::join!(drain, clients) }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_gives_the_agents_to_the_successor_at_once_and_finishes_its_answers() {
+    let fake = FakeLlama::start(FakeConfig { slots: 2, ..FakeConfig::default() }).await;
+    let mut old = Paddock::start(&["--shutdown-grace", "60s"]).await;
+    let (proxy, management) = (old.proxy(), old.management());
+    let _agent = Paddock::agent(fake.addr(), management, &[]);
+    let mut stream = RawClient::connect(proxy).await;
+    stream.post(CHAT, &json!({"stream": true, "fake": {"hold_stream": "rest"}})).await;
+    assert_eq!(stream.head().await.status, 200);
+    let mut plain = RawClient::connect(proxy).await;
+    plain.post(CHAT, &json!({"fake": {"hold": "rest"}})).await;
+    eventually("both run", SOON, async || (fake.stats().busy == 2).then_some(())).await;
+    let mut queued = RawClient::connect(proxy).await;
+    queued.post(CHAT, &json!({})).await;
+    eventually("one waits", SOON, async || {
+        (old.state().await["requests_buffered"] == json!(1)).then_some(())
+    })
+    .await;
+
+    old.sigterm();
+    let refused = queued.answer().await;
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (503, Some("shutting_down")));
+    assert_eq!(refused.header("connection"), Some("close"));
+    assert!(refused.header("retry-after").is_some());
+    assert!(queued.is_closed_silently().await);
+    for addr in [proxy, management] {
+        eventually("nobody listens", SOON, async || TcpStream::connect(addr).await.is_err().then_some(()))
+            .await;
+    }
+    let successor = Paddock::start_on(proxy, management, &[]).await;
+    eventually("the agent is the successor's, and what runs is seen", SOON, async || {
+        let state = successor.state().await;
+        (state["pools"][0]["slots_processing"] == json!(2)).then_some(())
+    })
+    .await;
+    assert_eq!(old.program().ended(), None, "its answers still run");
+
+    fake.release("rest");
+    let (body, is_whole) = stream.body().await;
+    assert!(is_whole && body.ends_with(b"data: [DONE]\n\n"));
+    assert!(stream.is_closed_silently().await);
+    let answer = plain.answer().await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert!(old.wait().await.success());
+    assert_eq!(post_json(proxy, CHAT, &json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_just_after_the_drain_began_is_answered() {
+    let (mut gateway, _fake) = one_server(1).await;
+    let mut late = RawClient::connect(gateway.addr()).await;
+    let mut known = RawClient::connect(gateway.addr()).await;
+    known.post(CHAT, &json!({})).await;
+    assert_eq!(known.answer().await.status, 200);
+    let drain = gateway.drain();
+    let client = async {
+        assert!(known.is_closed_silently().await, "the drain has begun");
+        late.post(CHAT, &json!({})).await;
+        let answer = late.answer().await;
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        assert!(late.is_closed_silently().await);
+    };
+    timeout(SOON, async { tokio::join!(drain, client) }).await.unwrap();
 }
 
 #[tokio::test]

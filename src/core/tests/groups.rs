@@ -272,7 +272,10 @@ fn an_end_that_a_hook_holds_goes_on_once_it_is_drained() {
     scene.pass(secs(10));
     assert_eq!(scene.deeds(), std::slice::from_ref(&extend), "again and again");
     scene.tell(Event::ShutdownBegan);
-    assert_eq!(scene.plan(), [extend], "during a shutdown too");
+    assert_eq!(scene.plan(), std::slice::from_ref(&extend), "during a shutdown too");
+    scene.disconnect(key(1, 1), scene.connections);
+    scene.pass(secs(600));
+    assert_eq!(scene.plan(), [extend], "and without its agent, which is the successor's");
     scene.end(0, LeaseEnd::Done);
     assert_eq!(scene.plan(), [], "its successor lets it go on");
     let mut scene = Scene::with_groups(&[0], 1);

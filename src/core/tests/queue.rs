@@ -84,3 +84,13 @@ fn a_shutdown_answers_the_queue_and_lets_answers_finish() {
     assert_eq!(scene.end(0, LeaseEnd::Done), [""; 0]);
     assert_eq!(scene.core.leased(), 0);
 }
+
+#[test]
+fn a_request_of_an_old_connection_may_use_a_free_slot_during_a_shutdown() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 1, 0));
+    assert_eq!(scene.tell(Event::ShutdownBegan), [""; 0]);
+    assert_eq!(scene.arrive(1), [grant(0, 0, 1)]);
+    assert_eq!(scene.arrive(1), [reject(1, "shutting down")], "nothing waits");
+    assert_eq!(scene.end(0, LeaseEnd::Done), [""; 0]);
+}

@@ -120,5 +120,6 @@ async fn the_end_closes_agents_streams_and_slow_connections() {
     soon(served.task).await.unwrap();
     assert!(clock.mono().0 < 2 * END_GRACE);
     assert!(TcpStream::connect(served.address).await.is_err());
-    assert_eq!(served.gate.snapshot().0.agents.len(), 0);
+    let agents = served.gate.snapshot().0.agents;
+    assert!(matches!(&agents[..], [agent] if agent.is_connected), "it is not gone, but silent: {agents:?}");
 }

@@ -16,6 +16,10 @@ use crate::proxy::Limits;
 /// How often connections are looked at: the time limits of connections are kept to this.
 pub(in crate::proxy) const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How long a connection on which nothing was asked may still begin its first request once a drain began: its client may
+/// have sent it already.
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(1);
+
 /// Where a connection stands between two requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -48,6 +52,8 @@ pub(in crate::proxy) struct Activity {
     stage: Cell<Stage>,
     since: Cell<Mono>,
     order: Cell<Option<Order>>,
+    /// A drain began before anything was asked: the first request is the last.
+    is_first_last: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -58,6 +64,7 @@ impl Activity {
             since: Cell::new(now.get()),
             now,
             order: Cell::default(),
+            is_first_last: Cell::default(),
             waker: RefCell::default(),
         })
     }
@@ -71,6 +78,9 @@ impl Activity {
     pub(super) fn saw_bytes(&self) {
         if matches!(self.stage.get(), Stage::New | Stage::Idle) {
             self.enter(Stage::Head);
+            if self.is_first_last.take() {
+                self.give(Order::Drain);
+            }
         }
     }
 
@@ -94,11 +104,22 @@ impl Activity {
     fn overdue(&self, now: Mono, limits: &Limits) -> Option<Order> {
         let (most, order) = match self.stage.get() {
             Stage::Answering(_) => return None,
+            Stage::New if self.is_first_last.get() => (FIRST_REQUEST_MAX, Order::EndIdle),
             Stage::New => (limits.head_read_max, Order::EndIdle),
             Stage::Head => (limits.head_read_max, Order::EndSlowHead),
             Stage::Idle => (limits.client_idle_max, Order::EndIdle),
         };
         (now.since(self.since.get()) >= most).then_some(order)
+    }
+
+    /// The answers that run are the last. Without any, the first.
+    fn drain(&self) {
+        if self.stage.get() == Stage::New {
+            self.is_first_last.set(true);
+            self.enter(Stage::New);
+        } else {
+            self.give(Order::Drain);
+        }
     }
 
     fn give(&self, order: Order) {
@@ -160,7 +181,7 @@ impl Roll {
         self.now.set(self.clock.mono());
         let activity = Activity::new(self.now.clone());
         if self.is_draining.get() {
-            activity.give(Order::Drain);
+            activity.drain();
         }
         let number = self.number_next.get();
         self.number_next.set(number + 1);
@@ -179,11 +200,12 @@ impl Roll {
         }
     }
 
-    /// From now on the answers that run are the last of each connection.
+    /// From now on the answers that run are the last of each connection. One that was accepted and has not asked yet has
+    /// its first request answered.
     pub(in crate::proxy) fn drain(&self) {
         self.is_draining.set(true);
         for activity in self.activities.borrow().values() {
-            activity.give(Order::Drain);
+            activity.drain();
         }
     }
 }
@@ -259,16 +281,19 @@ mod tests {
         assert_eq!(after(1, &busy).await, Some(Order::EndIdle));
     }
 
-    #[test]
-    fn a_drain_reaches_those_that_come_later_too() {
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_reaches_those_that_come_later_too() {
         let roll = Roll::new(Clock::start());
-        let before = roll.enrol();
+        let (asked, silent) = (roll.enrol(), roll.enrol());
+        asked.activity.saw_bytes();
         roll.drain();
-        let after = roll.enrol();
-        for connection in [&before, &after] {
-            assert_eq!(connection.activity.order.take(), Some(Order::Drain));
-        }
-        drop((before, after));
+        let late = roll.enrol();
+        assert_eq!(asked.activity.order.take(), Some(Order::Drain));
+        assert_eq!((silent.activity.order.take(), late.activity.order.take()), (None, None));
+        late.activity.saw_bytes();
+        assert_eq!(late.activity.order.take(), Some(Order::Drain), "its first request is the last");
+        assert_eq!(after(1, &silent).await, Some(Order::EndIdle), "it asks nothing");
+        drop((asked, silent, late));
         assert!(roll.activities.borrow().is_empty());
     }
 }

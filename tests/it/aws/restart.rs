@@ -55,6 +55,37 @@ async fn killed_after_the_end_was_asked_for_it_lets_the_end_go_on() {
     scene.assert_no_harm();
 }
 
+/// Not even a look: everything is the successor's.
+#[tokio::test]
+async fn a_drain_calls_nobody_and_ends_no_instance() {
+    let mut scene = Scene::of(2, &["--idle-timeout", "1s"], GroupConfig::default()).await;
+    let group = scene.group();
+    let mut stream = scene.stream("end").await;
+    let (proxy, management) = (scene.paddock.proxy(), scene.paddock.management());
+    let calls = |scene: &Scene| scene.aws.calls().len();
+    scene.paddock.sigterm();
+    eventually("management has ended", SOON, async || {
+        tokio::net::TcpStream::connect(management).await.is_err().then_some(())
+    })
+    .await;
+    // A look may have been under way.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = calls(&scene);
+    // Longer than the pause between two looks, and than a silent agent counts.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(calls(&scene), before);
+    let id = group.ids(Lifecycle::InService)[0].clone();
+    group.machine(&id).llama().unwrap().release("end");
+    assert!(stream.body().await.1, "{}", scene.paddock.output());
+    assert!(scene.paddock.wait().await.success());
+    assert_eq!(calls(&scene), before);
+    assert_eq!((group.desired(), group.ids(Lifecycle::InService)), (1, vec![id]));
+    scene.paddock = start(&scene.aws, proxy, management, &scene.flags).await;
+    scene.until_slots(2).await;
+    scene.until_at_zero(&group).await;
+    scene.assert_no_harm();
+}
+
 #[tokio::test]
 async fn a_wish_that_fails_since_before_the_restart_is_told_and_taken_back() {
     use crate::support::fake_aws::LaunchFailure;
