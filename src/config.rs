@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::core::{self, PoolConfig, PoolId};
 use crate::fleet::AsgConfig;
+use crate::inherited::Inherited;
 use crate::metrics::statsd::StatsdConfig;
 use crate::proxy::ProxyConfig;
 
@@ -33,6 +34,10 @@ pub struct BalancerConfig {
     pub proxy_addr: SocketAddr,
     /// Where agents and operators come in.
     pub management_addr: SocketAddr,
+    /// Sockets that listen on these addresses already.
+    pub inherited: Inherited,
+    /// Whether another balancer may listen there, which is about to end.
+    pub takes_over: bool,
     /// What they present as Bearer token; none lets everybody in.
     pub management_token: Option<Secret>,
     /// Networks that agents may name beside their own address.

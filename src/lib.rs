@@ -20,6 +20,7 @@ pub mod config;
 pub mod core;
 pub mod fleet;
 pub mod gate;
+pub mod inherited;
 pub mod management;
 pub mod metrics;
 pub mod protocol;

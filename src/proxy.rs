@@ -79,6 +79,9 @@ pub struct ProxyConfig {
     pub keys: Option<Arc<Keys>>,
     /// What clients that wait are sent.
     pub keepalive: KeepaliveConfig,
+    /// Whether the listeners are a socket that outlives this process: then what waits to be accepted when a drain
+    /// begins is its successor's.
+    pub is_listener_shared: bool,
 }
 
 /// One listener for each worker, all on the same address and port.
@@ -89,7 +92,28 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>>
     let probe = listener(address, false)?;
     let address = SocketAddr::new(address.ip(), probe.local_addr()?.port());
     drop(probe);
-    (0..workers.max(1)).map(|_| listener(address, true)).collect()
+    join(address, workers)
+}
+
+/// The same beside another process of this user that listens there by [`bind`]: from now on each has its part of the
+/// new connections.
+///
+/// # Errors
+/// The address cannot be had.
+pub fn join(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let first = listener(address, true)?;
+    let address = first.local_addr()?;
+    let others = (1..workers).map(|_| listener(address, true));
+    std::iter::once(Ok(first)).chain(others).collect()
+}
+
+/// One listener for each worker, all of them the same socket: who accepts first has the connection.
+///
+/// # Errors
+/// File descriptors have run out.
+pub fn share(socket: &TcpListener, workers: usize) -> io::Result<Vec<TcpListener>> {
+    socket.set_nonblocking(true)?;
+    (0..workers.max(1)).map(|_| socket.try_clone()).collect()
 }
 
 fn listener(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
@@ -122,6 +146,7 @@ impl Proxy {
         clock: Clock,
         cancel: CancellationToken,
     ) -> io::Result<Self> {
+        let is_shared = config.is_listener_shared;
         let shared = Arc::new(Shared::new(config));
         let mut ends = Vec::with_capacity(listeners.len());
         for (number, listener) in listeners.into_iter().enumerate() {
@@ -136,7 +161,9 @@ impl Proxy {
                 };
                 runtime.block_on(async {
                     match tokio::net::TcpListener::from_std(listener) {
-                        Ok(listener) => work(listener, Service::new(shared, gate, clock), cancel).await,
+                        Ok(listener) => {
+                            work(listener, is_shared, Service::new(shared, gate, clock), cancel).await;
+                        }
                         Err(error) => tracing::error!(%error, "a proxy thread cannot use its listener"),
                     }
                 });
@@ -157,11 +184,24 @@ impl Proxy {
     }
 }
 
-async fn work(listener: tokio::net::TcpListener, service: Rc<Service>, cancel: CancellationToken) {
+async fn work(
+    listener: tokio::net::TcpListener,
+    is_listener_shared: bool,
+    service: Rc<Service>,
+    cancel: CancellationToken,
+) {
     let roll = Roll::new(service.clock());
     let mut connections = JoinSet::new();
     let upkeep = tokio::task::spawn_local(service.keep_up());
     let looking = tokio::task::spawn_local(look(roll.clone(), *service.limits()));
+    let serve = |connections: &mut JoinSet<()>, (stream, peer, place): Accepted| {
+        let (service, enrolled) = (service.clone(), roll.enrol());
+        connections.spawn_local(async move {
+            let caller = service.caller(peer, place.is_over);
+            connection::serve(stream, caller, service, enrolled).await;
+            drop(place);
+        });
+    };
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &service) => accepted,
@@ -169,23 +209,17 @@ async fn work(listener: tokio::net::TcpListener, service: Rc<Service>, cancel: C
             Some(_) = connections.join_next() => continue,
             () = cancel.cancelled() => break,
         };
-        let (stream, peer, place) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok(accepted) => serve(&mut connections, accepted),
             Err(error) => {
                 tracing::warn!(%error, "a client's connection cannot be accepted; raise the limit of open files");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        let (service, enrolled) = (service.clone(), roll.enrol());
-        connections.spawn_local(async move {
-            let caller = service.caller(peer, place.is_over);
-            connection::serve(stream, caller, service, enrolled).await;
-            drop(place);
-        });
+        }
     }
-    drop(listener);
+    let rest = if is_listener_shared { leave(listener) } else { accept_rest(listener, &service) };
     roll.drain();
+    rest.into_iter().for_each(|accepted| serve(&mut connections, accepted));
     let grace = service.limits().shutdown_grace;
     let drain = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(grace, drain).await.is_err() {
@@ -204,14 +238,34 @@ async fn look(roll: Rc<Roll>, limits: Limits) {
     }
 }
 
-async fn accept(
-    listener: &tokio::net::TcpListener,
-    service: &Service,
-) -> io::Result<(tokio::net::TcpStream, SocketAddr, Place)> {
+type Accepted = (tokio::net::TcpStream, SocketAddr, Place);
+
+async fn accept(listener: &tokio::net::TcpListener, service: &Service) -> io::Result<Accepted> {
     // Without room clients wait in the backlog.
     while service.room().is_full() {
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, service.room().enter(peer.ip())))
+}
+
+/// Nothing is accepted any more: what waits is the successor's.
+fn leave(listener: tokio::net::TcpListener) -> Vec<Accepted> {
+    drop(listener);
+    Vec::new()
+}
+
+/// What is established already, and would be reset with the listener's end. The listener is closed as soon as nothing
+/// more is there.
+fn accept_rest(listener: tokio::net::TcpListener, service: &Service) -> Vec<Accepted> {
+    // tokio would wait until it is told that there is something.
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let mut rest = Vec::new();
+    while !service.room().is_full()
+        && let Ok((stream, peer)) = listener.accept()
+    {
+        let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream));
+        rest.extend(stream.map(|stream| (stream, peer, service.room().enter(peer.ip()))));
+    }
+    rest
 }

@@ -6,6 +6,7 @@ use std::net::{self, SocketAddr};
 use tokio::net::TcpListener;
 
 use crate::config::BalancerConfig;
+use crate::inherited::Inherited;
 use crate::proxy;
 
 /// What was bound.
@@ -19,7 +20,7 @@ pub(super) struct Listeners {
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("{flag}: cannot listen on '{address}': {}", mend(.error))]
+#[error("{flag}: cannot listen on '{address}': {}", mend(.error, *.takes_over))]
 pub struct ListenError {
     /// Which flag.
     flag: &'static str,
@@ -27,28 +28,48 @@ pub struct ListenError {
     address: SocketAddr,
     /// What the system says.
     error: io::Error,
+    /// Whether another balancer was expected there.
+    takes_over: bool,
 }
 
-/// Binds on the runtime that this is called in.
-pub(super) fn bind(config: &BalancerConfig) -> Result<Listeners, ListenError> {
-    let failed = |flag, address| move |error| ListenError { flag, address, error };
-    let (flag, address) = ("--management-addr", config.management_addr);
-    // Without SO_REUSEPORT, so that a second balancer does not go unnoticed.
-    let management = net::TcpListener::bind(address).map_err(failed(flag, address))?;
-    management.set_nonblocking(true).map_err(failed(flag, address))?;
-    let management = TcpListener::from_std(management).map_err(failed(flag, address))?;
-    let management_addr = management.local_addr().map_err(failed(flag, address))?;
+/// Binds on the runtime that this is called in. Inherited sockets are taken as they are.
+pub(super) fn bind(config: &mut BalancerConfig) -> Result<Listeners, ListenError> {
+    let Inherited { proxy, management } = std::mem::take(&mut config.inherited);
+    let takes_over = config.takes_over;
+    let bind = |address, workers, inherited: Option<net::TcpListener>| match inherited {
+        Some(socket) => proxy::share(&socket, workers),
+        None if takes_over => proxy::join(address, workers),
+        None => proxy::bind(address, workers),
+    };
+    let failed = |flag, address| move |error| ListenError { flag, address, error, takes_over };
+    let none = || io::Error::from(io::ErrorKind::InvalidInput);
 
-    let (flag, address) = ("--reverseproxy-addr", config.proxy_addr);
-    let proxy = proxy::bind(address, config.proxy.worker_threads).map_err(failed(flag, address))?;
-    let first = proxy.first().ok_or_else(|| io::ErrorKind::InvalidInput.into());
-    let proxy_addr = first.and_then(net::TcpListener::local_addr).map_err(failed(flag, address))?;
+    let failed_here = failed("--management-addr", config.management_addr);
+    let management = bind(config.management_addr, 1, management)
+        .and_then(|mut one| one.pop().ok_or_else(none))
+        .and_then(TcpListener::from_std)
+        .map_err(failed_here)?;
+    let management_addr = management.local_addr().map_err(failed_here)?;
+
+    let failed_here = failed("--reverseproxy-addr", config.proxy_addr);
+    let proxy = bind(config.proxy_addr, config.proxy.worker_threads, proxy).map_err(failed_here)?;
+    let first = proxy.first().ok_or_else(none);
+    let proxy_addr = first.and_then(net::TcpListener::local_addr).map_err(failed_here)?;
     Ok(Listeners { proxy, proxy_addr, management, management_addr })
 }
 
-fn mend(error: &io::Error) -> String {
+fn mend(error: &io::Error, takes_over: bool) -> String {
+    let in_use = match takes_over {
+        false => {
+            "another program listens there; end it, or give another port, or join it by --takeover if it is a balancer"
+        }
+        true => {
+            "another program listens there, and it is no balancer of this user that could be taken over from; end it, or \
+             give another port"
+        }
+    };
     let known = [
-        (io::ErrorKind::AddrInUse, "another program listens there; end it, or give another port"),
+        (io::ErrorKind::AddrInUse, in_use),
         (
             io::ErrorKind::AddrNotAvailable,
             "this machine has no such address; give one of its own, or 0.0.0.0 for all of them",

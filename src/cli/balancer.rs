@@ -3,6 +3,7 @@
 mod access;
 mod keepalive;
 mod limits;
+mod listen;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,11 +16,12 @@ use ipnet::IpNet;
 use self::access::AccessFlags;
 use self::keepalive::KeepaliveFlags;
 use self::limits::LimitFlags;
-use super::complaint::{CheckError, resolved, token};
+use self::listen::{Listen, ListenFlags};
+use super::complaint::{CheckError, token};
 use super::metadata;
 use crate::config::{
     BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, asg_name, cloudwatch_namespace, count,
-    count_above_zero, duration, interval, listening, metrics_prefix, network, peer, secret, switch, threads,
+    count_above_zero, duration, interval, metrics_prefix, network, peer, secret, switch, threads,
 };
 use crate::core::{Config, Looks, PoolConfig};
 use crate::fleet::{AsgConfig, AsgWake, has_port};
@@ -41,14 +43,8 @@ const ASG_LOOKS: Looks = Looks { hurry: Duration::from_secs(5), rest: Duration::
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct Flags {
-    /// Where clients call
-    #[arg(long, env = "PADDOCK_REVERSEPROXY_ADDR", value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    #[arg(value_parser = listening)]
-    reverseproxy_addr: HostPort,
-    /// Where agents register and operators look
-    #[arg(long, env = "PADDOCK_MANAGEMENT_ADDR", value_name = "ADDR", default_value = "127.0.0.1:8085")]
-    #[arg(value_parser = listening)]
-    management_addr: HostPort,
+    #[command(flatten)]
+    listen: ListenFlags,
     /// What agents and operators present as Bearer token; needed unless the management address is a loopback one
     #[arg(long, env = "PADDOCK_MANAGEMENT_TOKEN", value_name = "TOKEN", value_parser = secret)]
     management_token: Option<Secret>,
@@ -178,11 +174,7 @@ impl Flags {
         if body > all {
             return Err(CheckError::BodyAboveBuffer { body, all });
         }
-        let proxy_addr = resolved("--reverseproxy-addr", &self.reverseproxy_addr)?;
-        let management_addr = resolved("--management-addr", &self.management_addr)?;
-        if proxy_addr == management_addr && proxy_addr.port() != 0 {
-            return Err(CheckError::SameAddress(proxy_addr));
-        }
+        let Listen { proxy_addr, management_addr, inherited, takes_over } = self.listen.into_listen()?;
         let (keys, tls) = (self.access.keys()?, self.access.tls()?);
         let statsd_addr =
             self.statsd_addr.map(|address| metadata::located("--statsd-addr", &address)).transpose()?;
@@ -199,6 +191,7 @@ impl Flags {
         Ok(BalancerConfig {
             proxy_addr,
             management_addr,
+            takes_over,
             management_token,
             agent_addr_allow: self.agent_addr_allow,
             wants_dashboard: self.management_dashboard_enable,
@@ -242,7 +235,9 @@ impl Flags {
                 tls,
                 keys,
                 keepalive: self.keepalive.into_config()?,
+                is_listener_shared: inherited.proxy.is_some(),
             },
+            inherited,
             statsd: statsd_addr.map(|addr| StatsdConfig {
                 addr: addr.into_string(),
                 prefix: self.statsd_prefix,

@@ -12,6 +12,7 @@ use super::Stop;
 use super::metadata::located;
 use crate::agent::LocateError;
 use crate::config::{HostPort, Secret, ValueError, secret};
+use crate::inherited::InheritedError;
 use crate::proxy::{KeysFileError, TlsError};
 
 /// The longest token file that is read: a token is a line, and `/dev/zero` has no end.
@@ -78,6 +79,21 @@ pub enum CheckError {
     /// Two listeners for one port.
     #[error("--management-addr: '{0}' is --reverseproxy-addr too; give one of them another port")]
     SameAddress(SocketAddr),
+    /// Which of them?
+    #[error(
+        "{flag}: '{given}' is not where the inherited socket listens, '{address}'; write that, or leave the flag out"
+    )]
+    OtherSocket {
+        /// Which flag.
+        flag: &'static str,
+        /// What it says.
+        given: SocketAddr,
+        /// What the socket says.
+        address: SocketAddr,
+    },
+    /// A service manager gave what cannot be used.
+    #[error(transparent)]
+    Inherited(#[from] InheritedError),
     /// Whoever reaches it could register an agent, and be sent prompts.
     #[error(
         "--management-addr: '{0}' can be reached from other machines; give --management-token or \

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::folder::Folder;
 use crate::support::tls::Identity;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/testing.md",
@@ -18,6 +18,7 @@ const DOCUMENTS: [&str; 7] = [
     "docs/secure.md",
     "docs/waiting.md",
     "docs/limits.md",
+    "docs/upgrade.md",
 ];
 const AWS: &str = "docs/aws.md";
 
@@ -96,6 +97,14 @@ fn every_command_line_is_understood() {
                 [program, ..] if PROGRAMS.contains(program) => understood(document, &words),
                 ["make", target] => {
                     assert!(makefile.contains(&format!("\n{target}:")), "{document}: {command}");
+                }
+                ["systemctl", "enable" | "restart" | "start" | "stop", units @ ..] => {
+                    let units = units.iter().filter(|word| !word.starts_with("--"));
+                    let is_unit = |unit: &&str| unit.starts_with("paddock") && unit.contains('.');
+                    assert!(units.copied().all(|unit| is_unit(&unit)), "{document}: {command}");
+                }
+                ["sysctl", "-w", setting] => {
+                    assert!(setting.starts_with("net.ipv4."), "{document}: {command}");
                 }
                 ["cargo", "build" | "check" | "bench" | "test" | "fuzz" | "install", ..]
                 | ["cargo", "nextest", "run", ..] => {}

@@ -33,4 +33,5 @@ mod support_fake;
 mod support_real;
 mod tidy;
 mod tls;
+mod upgrade;
 mod waiting;

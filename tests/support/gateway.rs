@@ -81,6 +81,7 @@ impl Default for GatewayConfig {
                 tls: None,
                 keys: None,
                 keepalive: KeepaliveConfig::default(),
+                is_listener_shared: false,
             },
         }
     }
@@ -167,8 +168,8 @@ impl Gateway {
 
     /// Begins the drain, and waits for its end.
     pub async fn drain(&mut self) {
-        self.gate.handle(paddock::core::Event::ShutdownBegan);
         self.cancel.cancel();
+        self.gate.handle(paddock::core::Event::ShutdownBegan);
         if let Some(proxy) = self.proxy.take() {
             proxy.drained().await;
         }

@@ -1,6 +1,7 @@
 //! The `paddock` program itself, as a process.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,6 +42,25 @@ impl Program {
 
     /// The same with these variables. AWS is what they say, and nothing otherwise.
     pub fn spawn_in(command: &[String], environment: &[(&str, &str)]) -> Self {
+        Self::spawn_with(command, environment, Stdio::null(), Stdio::piped())
+    }
+
+    /// The same with these listening sockets, as a service manager hands them over: the first for clients, the second
+    /// for management.
+    pub fn spawn_inheriting(
+        command: &[String],
+        environment: &[(&str, &str)],
+        sockets: [&TcpListener; 2],
+    ) -> Self {
+        // Only standard descriptors pass to a child without unsafe code. The shell takes two of them to where they
+        // belong, and becomes the program, so that LISTEN_PID is true.
+        let script = "exec 3<&0 4<&1 0</dev/null 1>&2; export LISTEN_FDS=2 LISTEN_PID=$$; exec \"$@\"";
+        let words = ["sh", "-c", script, "sh"].map(str::to_owned);
+        let [first, second] = sockets.map(|socket| OwnedFd::from(socket.try_clone().unwrap()));
+        Self::spawn_with(&[&words, command].concat(), environment, first.into(), second.into())
+    }
+
+    fn spawn_with(command: &[String], environment: &[(&str, &str)], stdin: Stdio, stdout: Stdio) -> Self {
         let name = command.join(" ");
         let mut process = Command::new(&command[0]);
         without_aws(&mut process);
@@ -50,15 +70,17 @@ impl Program {
         let mut child = process
             .args(&command[1..])
             .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let pid = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
         let output = Arc::new(Mutex::new(String::new()));
-        tokio::spawn(collect(child.stdout.take().unwrap(), Arc::clone(&output)));
+        if let Some(stdout) = child.stdout.take() {
+            tokio::spawn(collect(stdout, Arc::clone(&output)));
+        }
         tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(&output)));
         Self { name, child, pid, output }
     }
@@ -172,6 +194,34 @@ impl Paddock {
         let mut program = Program::spawn_in(&command(&[&listen, args].concat()), &environment);
         program.until_answers(management, "/health").await;
         Self { program, proxy, management }
+    }
+
+    /// `paddock balancer` on sockets that it inherits: clients' and management's. Returns once it has started; while
+    /// another accepts from the same sockets, who answers is open.
+    pub async fn start_inheriting(sockets: [&TcpListener; 2], args: &[&str]) -> Self {
+        let [proxy, management] = sockets.map(|socket| socket.local_addr().unwrap());
+        let program = Program::spawn_inheriting(&command(&[&["balancer"], args].concat()), &[], sockets);
+        Self { program, proxy, management }.started().await
+    }
+
+    /// The same beside a balancer that runs on these addresses.
+    pub async fn take_over(proxy: SocketAddr, management: SocketAddr, args: &[&str]) -> Self {
+        let (proxy_addr, management_addr) = (proxy.to_string(), management.to_string());
+        let listen = ["balancer", "--takeover", "--reverseproxy-addr", &proxy_addr];
+        let listen = [&listen[..], &["--management-addr", &management_addr]].concat();
+        let program = Program::spawn(&command(&[&listen, args].concat()));
+        Self { program, proxy, management }.started().await
+    }
+
+    async fn started(mut self) -> Self {
+        eventually("it serves clients", START_MAX, async || {
+            if let Some(status) = self.program.ended() {
+                panic!("{status} before it served:\n{}", self.output());
+            }
+            self.output().contains("clients on ").then_some(())
+        })
+        .await;
+        self
     }
 
     /// `paddock agent` that watches `llamacpp` and reports to `management`; `args` are further flags.
