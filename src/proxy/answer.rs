@@ -91,6 +91,8 @@ pub(super) struct Passing {
     agent: AgentKey,
     /// For an event stream: in whose words its breaking off is told.
     stream: Option<EventStream>,
+    /// The next that the client gets.
+    cut: Option<Cut>,
 }
 
 /// An event stream, and how far it has come.
@@ -123,6 +125,7 @@ impl Passing {
             connections,
             agent,
             stream,
+            cut: None,
         };
         // An answer without a body has seen its last byte already.
         if passing.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
@@ -132,7 +135,7 @@ impl Passing {
     }
 
     fn is_over(&self) -> bool {
-        self.incoming.is_none()
+        self.incoming.is_none() && self.cut.is_none()
     }
 
     /// The last byte was seen: the slot is free at once, and the connection good for another request.
@@ -147,16 +150,25 @@ impl Passing {
     }
 
     /// The answer broke off. An event stream ends with an error event, anything else with its connection.
-    fn cut(&mut self, why: String) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    ///
+    /// What came before is let out first: hyper drops what it has not written when a body fails.
+    fn cut(&mut self, why: String, context: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.incoming = None;
         self.connection = None;
         self.permit = None;
-        let Some(stream) = &self.stream else { return Poll::Ready(Some(Err(Cut(why)))) };
+        let Some(stream) = &self.stream else {
+            self.cut = Some(Cut(why));
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        };
         let message = format!("the server's answer broke off: {why}");
         Poll::Ready(Some(Ok(Frame::data(stream.last_words(&message)))))
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(cut) = self.cut.take() {
+            return Poll::Ready(Some(Err(cut)));
+        }
         let (Some(incoming), Some(connection)) = (&mut self.incoming, &mut self.connection) else {
             return Poll::Ready(None);
         };
@@ -176,9 +188,9 @@ impl Passing {
                 self.finish();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => self.cut(in_words(&error)),
+            Poll::Ready(Some(Err(error))) => self.cut(in_words(&error), context),
             Poll::Pending => match self.permit.as_ref().map(|permit| permit.poll_lost(context)) {
-                Some(Poll::Ready(())) => self.cut("its instance is gone".to_owned()),
+                Some(Poll::Ready(())) => self.cut("its instance is gone".to_owned(), context),
                 Some(Poll::Pending) | None => Poll::Pending,
             },
         }

@@ -91,6 +91,12 @@ enum Attempt {
     Overdue(Duration),
 }
 
+/// What ends an attempt from outside.
+enum Stop {
+    Interrupted(Interruption),
+    Overdue(Duration),
+}
+
 /// Sends the request until an answer begins.
 ///
 /// 1. No connection: the request waits again, and the agent is left alone.
@@ -211,16 +217,17 @@ async fn attempt(
             if let Some(permit) = &permit
                 && let Poll::Ready(why) = permit.poll_interrupted(context)
             {
-                return Poll::Ready(Err(interrupted(why)));
+                return Poll::Ready(Err(Stop::Interrupted(why)));
             }
             match &mut late {
-                Some((most, late)) => late.as_mut().poll(context).map(|()| Err(Attempt::Overdue(*most))),
+                Some((most, late)) => late.as_mut().poll(context).map(|()| Err(Stop::Overdue(*most))),
                 None => Poll::Pending,
             }
         })
         .await;
         match result {
-            Err(ended) => return ended,
+            Err(Stop::Interrupted(why)) => return interrupted(why),
+            Err(Stop::Overdue(after)) => return Attempt::Overdue(after),
             Ok(Ok(response)) if is_coded(&response) => {
                 return died("it answers in a transfer coding that nobody asked for");
             }

@@ -119,10 +119,11 @@ impl World {
         if case.closes && !client.is_closed().await {
             found.push("it goes on".to_owned());
         }
-        if !case.closes && answers == case.answers {
-            if let Err(why) = self.canary(&mut client).await {
-                found.push(format!("a canary on the same connection: {why}"));
-            }
+        if !case.closes
+            && answers == case.answers
+            && let Err(why) = self.canary(&mut client).await
+        {
+            found.push(format!("a canary on the same connection: {why}"));
         }
         if let Err(why) = self.canary(&mut self.connect().await).await {
             found.push(format!("a canary: {why}"));

@@ -98,6 +98,10 @@ impl Activity {
             Stage::New | Stage::Head | Stage::Idle => 0,
         };
         self.stage.set(Stage::Answering(before + 1));
+        // HTTP/2's heads are not seen to begin.
+        if self.is_first_last.take() {
+            self.give(Order::Drain);
+        }
         Answering(self.clone())
     }
 
@@ -293,7 +297,10 @@ mod tests {
         late.activity.saw_bytes();
         assert_eq!(late.activity.order.take(), Some(Order::Drain), "its first request is the last");
         assert_eq!(after(1, &silent).await, Some(Order::EndIdle), "it asks nothing");
-        drop((asked, silent, late));
+        let stream = roll.enrol();
+        let answering = stream.activity.answering();
+        assert_eq!(stream.activity.order.take(), Some(Order::Drain), "a stream began");
+        drop((asked, silent, late, answering, stream));
         assert!(roll.activities.borrow().is_empty());
     }
 }
