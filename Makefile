@@ -36,7 +36,7 @@ check:
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items
 
 bench:
-	cargo bench
+	cargo bench --bench decision --bench handover --bench wake --bench peers
 
 soak:
 	cargo bench --bench soak
