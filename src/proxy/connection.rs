@@ -53,10 +53,11 @@ pub(super) async fn serve(stream: TcpStream, caller: Caller, service: Rc<Service
     notice_vanished(&stream);
     let activity = &enrolled.activity;
     match service.tls() {
-        Some(tls) => match unless_ordered(activity, tls.accept(stream)).await {
+        // Boxed, because a connection without TLS must not carry the room for it.
+        Some(tls) => match Box::pin(unless_ordered(activity, tls.accept(stream))).await {
             Some(Accepted::Secure(stream)) => {
                 let is_h2 = tls::chose_h2(&stream);
-                converse(stream, is_h2, caller, service, activity).await;
+                Box::pin(converse(stream, is_h2, caller, service, activity)).await;
             }
             Some(Accepted::Plain(mut stream)) => say(&mut stream, Refusal::BadRequest(PLAIN)).await,
             None => {}
@@ -95,7 +96,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_INTERVAL);
-        until_ordered(&mut builder.serve_connection(io, respond), activity).await
+        let mut connection = Box::new(builder.serve_connection(io, respond));
+        until_ordered(&mut *connection, activity).await
     } else {
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None);
@@ -109,10 +111,10 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         let mut stream = connection.into_parts().io.into_inner().stream;
         match &ended {
             Ended::Overdue(Order::EndSlowHead) => {
-                say(&mut stream, Refusal::HeadTimeout { after: limits.head_read_max }).await;
+                Box::pin(say(&mut stream, Refusal::HeadTimeout { after: limits.head_read_max })).await;
             }
             // hyper has answered what it could not read.
-            Ended::Broken(error) if error.is_parse() => linger(&mut stream).await,
+            Ended::Broken(error) if error.is_parse() => Box::pin(linger(&mut stream)).await,
             Ended::Broken(_) | Ended::Overdue(_) | Ended::Well => {}
         }
         ended

@@ -87,9 +87,9 @@ impl Forwarded {
     /// A proxy that is believed has its own word about the client's scheme, and is one more hop of the client's way; what
     /// anybody else says is replaced.
     fn write(&self, headers: &mut HeaderMap) {
-        if self.is_trusted && headers.contains_key(X_FORWARDED_FOR) {
-            let before = list(headers, &X_FORWARDED_FOR).into_bytes();
-            let way = [&before, &b", "[..], self.peer.as_bytes()].concat();
+        let before = if self.is_trusted { list(headers, &X_FORWARDED_FOR) } else { String::new() };
+        if !before.is_empty() {
+            let way = [before.as_bytes(), b", ", self.peer.as_bytes()].concat();
             if let Ok(way) = HeaderValue::try_from(way) {
                 headers.insert(X_FORWARDED_FOR, way);
             }
@@ -104,7 +104,8 @@ impl Forwarded {
 
 /// The values of a list header, which may have come in several fields, as one (RFC 9110 section 5.3).
 fn list(headers: &HeaderMap, name: &HeaderName) -> String {
-    let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let values: Vec<_> = values.filter(|value| !value.is_empty()).collect();
     values.join(", ")
 }
 
@@ -221,6 +222,9 @@ mod tests {
         toward_server(&mut map, &from([10, 0, 0, 1], true), None, None, None);
         let way = [("x-forwarded-for", "1.2.3.4, 5.6.7.8, 10.0.0.1"), ("x-forwarded-proto", "http")];
         assert_eq!(map, headers(&way));
+        let mut map = headers(&[("x-forwarded-for", "")]);
+        toward_server(&mut map, &from([10, 0, 0, 1], true), None, None, None);
+        assert_eq!(map["x-forwarded-for"], "10.0.0.1", "an empty list says nothing");
         let mut map = told();
         toward_server(&mut map, &from([10, 0, 0, 1], false), None, None, None);
         assert_eq!(map, headers(&[("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https")]));
