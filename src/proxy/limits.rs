@@ -12,8 +12,7 @@ pub struct Limits {
     pub head_fields_max: usize,
     /// From a request's first byte to the end of its head; from a connection's start to its first request.
     pub head_read_max: Duration,
-    /// From one part of a request's body to the next. The whole may take
-    /// [`BODY_PARTS_PATIENCE`](super::hold::BODY_PARTS_PATIENCE) times as long.
+    /// From one part of a request's body to the next. The whole may take 10 times as long.
     pub body_read_max: Duration,
     /// The longest request body, in bytes.
     pub body_bytes_max: usize,
