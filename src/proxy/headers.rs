@@ -55,16 +55,16 @@ fn is_hop_by_hop(name: &str) -> bool {
             | "proxy-authenticate"
             | "proxy-authorization"
             | "te"
-            | "trailer"
             | "transfer-encoding"
             | "upgrade"
     )
 }
 
-/// What is between the client and the gateway alone. `X-Conversation-Id` makes a llama.cpp stream go on after its client
+/// What is between the client and the gateway alone. Trailers of requests are not passed on, so they are not announced.
+/// `X-Conversation-Id` makes a llama.cpp stream go on after its client
 /// left: a slot that nobody reads would stay busy.
 fn is_for_the_gateway(name: &str) -> bool {
-    matches!(name, "expect" | "x-conversation-id" | "prefer" | "x-paddock-deadline-ms")
+    matches!(name, "expect" | "trailer" | "x-conversation-id" | "prefer" | "x-paddock-deadline-ms")
 }
 
 /// What servers are told of the client: the same for all requests of its connection.

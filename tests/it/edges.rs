@@ -276,3 +276,29 @@ async fn an_agents_old_connection_does_not_move_its_server() {
     assert_eq!(post_json(gateway.addr(), CHAT, &json!({})).await.text(), "new");
     until_at_rest(&gateway).await;
 }
+
+/// RFC 9112 section 7.1.2: they are passed on to a client that wants them, and to no other.
+#[tokio::test]
+async fn trailers_of_an_answer_reach_who_asks_for_them() {
+    let server = Scripted::start(|mut peer, _| async move {
+        while peer.request().await.is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+            peer.send("4\r\nfine\r\n0\r\nX-Sum: 7\r\n\r\n").await;
+        }
+    })
+    .await;
+    let gateway = Gateway::start(GatewayConfig::default());
+    gateway.attach("a", server.addr, 1);
+    for (asks, is_told) in
+        [("TE: trailers\r\nConnection: TE, close\r\n", true), ("Connection: close\r\n", false)]
+    {
+        let mut stream = tokio::net::TcpStream::connect(gateway.addr()).await.unwrap();
+        let request = format!("POST /completion HTTP/1.1\r\nHost: g\r\nContent-Length: 2\r\n{asks}\r\n{{}}");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
+        assert!(answer.contains("fine"), "{answer}");
+        assert_eq!(answer.to_ascii_lowercase().contains("x-sum: 7"), is_told, "{answer}");
+    }
+    until_at_rest(&gateway).await;
+}

@@ -5,19 +5,18 @@ use proptest::prelude::*;
 use super::*;
 
 /// Concern one connection.
-const HOP_BY_HOP: [&str; 9] = [
+const HOP_BY_HOP: [&str; 8] = [
     "connection",
     "keep-alive",
     "proxy-connection",
     "proxy-authenticate",
     "proxy-authorization",
     "te",
-    "trailer",
     "transfer-encoding",
     "upgrade",
 ];
 /// Concern the gateway.
-const OWN: [&str; 4] = ["expect", "x-conversation-id", "prefer", "x-paddock-deadline-ms"];
+const OWN: [&str; 5] = ["expect", "trailer", "x-conversation-id", "prefer", "x-paddock-deadline-ms"];
 /// What the gateway writes itself.
 const WRITTEN: [&str; 4] = ["content-length", "x-forwarded-for", "x-forwarded-proto", "authorization"];
 
