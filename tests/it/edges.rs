@@ -302,3 +302,38 @@ async fn trailers_of_an_answer_reach_who_asks_for_them() {
     }
     until_at_rest(&gateway).await;
 }
+
+/// Between a browser and llama.cpp the gateway adds and takes away nothing.
+#[tokio::test]
+async fn a_preflight_is_answered_by_a_live_server_over_ipv6_too() {
+    let (seen, mut heads) = tokio::sync::mpsc::unbounded_channel();
+    let server = Scripted::start(move |mut peer, _| {
+        let seen = seen.clone();
+        async move {
+            while let Some(head) = peer.request().await {
+                seen.send(head).unwrap();
+                let cors = "Access-Control-Allow-Origin: https://page.example\r\nAccess-Control-Allow-Headers: *\r\n";
+                peer.send(format!("HTTP/1.1 200 OK\r\n{cors}Content-Length: 0\r\n\r\n")).await;
+            }
+        }
+    })
+    .await;
+    let gateway = Gateway::start_on(std::net::Ipv6Addr::LOCALHOST.into(), GatewayConfig::default());
+    gateway.attach("a", server.addr, 1);
+    let mut client = RawClient::connect(gateway.addr()).await;
+    let asked = "Origin: https://page.example\r\nAccess-Control-Request-Method: POST\r\n";
+    client.send(format!("OPTIONS {CHAT} HTTP/1.1\r\nHost: [::1]:8080\r\n{asked}\r\n")).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://page.example"));
+    assert_eq!(answer.header("access-control-allow-headers"), Some("*"));
+    let head = heads.recv().await.unwrap().to_ascii_lowercase();
+    for line in [
+        "origin: https://page.example",
+        "access-control-request-method: post",
+        "host: [::1]:8080",
+        "x-forwarded-for: ::1",
+    ] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} is not in {head}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The gate and the data path in this process, without agents: tests say themselves what an agent would report.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,9 +100,13 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn start(config: GatewayConfig) -> Self {
+        Self::start_on([127, 0, 0, 1].into(), config)
+    }
+
+    pub fn start_on(ip: IpAddr, config: GatewayConfig) -> Self {
         let clock = Clock::start();
         let gate = Gate::new(config.core, [(POOL, config.pool)].into(), clock);
-        let listeners = proxy::bind(([127, 0, 0, 1], 0).into(), config.proxy.worker_threads).unwrap();
+        let listeners = proxy::bind((ip, 0).into(), config.proxy.worker_threads).unwrap();
         let addr = listeners[0].local_addr().unwrap();
         let cancel = CancellationToken::new();
         let proxy = Proxy::start(config.proxy, listeners, gate.clone(), clock, cancel.clone()).unwrap();
