@@ -88,4 +88,6 @@ impl Watch {
 }
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;

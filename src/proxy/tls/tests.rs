@@ -1,31 +1,7 @@
-use std::fs;
-
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
 use super::*;
-
-/// A folder that is gone when it is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("paddock-tls-{:016x}", fastrand::u64(..)));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::reload::fixture::Folder;
 
 fn pair(change: impl FnOnce(&mut CertificateParams)) -> (String, String, CertificateDer<'static>) {
     let key = KeyPair::generate().unwrap();
