@@ -134,6 +134,7 @@ pub async fn run(
     if let Some(tls) = config.proxy.tls.clone() {
         tasks.essential("tls", until(token.clone(), async move { tls.follow(clock).await }));
     }
+    let grace = config.proxy.limits.shutdown_grace;
     let stop_clients = CancellationToken::new();
     let proxy = Proxy::start(config.proxy, listeners.proxy, gate.clone(), clock, stop_clients.clone());
     let proxy = proxy.map_err(BalancerError::Threads)?;
@@ -164,7 +165,7 @@ pub async fn run(
     let has_clients = failure.as_ref().is_none_or(|ended| ended.name != "proxy");
     let drained = has_clients.then_some(drained);
     tokio::select! {
-        () = drain(drained, config.shutdown_grace, tasks, &fleet) => {}
+        () = drain(drained, grace, tasks, &fleet) => {}
         signal = signals.next() => {
             tracing::warn!(%signal, "ending at once");
             return Ok(End::Forced(signal));

@@ -5,7 +5,6 @@ mod secret;
 mod value;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -56,8 +55,6 @@ pub struct BalancerConfig {
     pub statsd: Option<StatsdConfig>,
     /// The CloudWatch namespace in which metrics are published.
     pub cloudwatch_namespace: Option<String>,
-    /// How long answers that have begun may take after the order to end.
-    pub shutdown_grace: Duration,
     /// How the log is written.
     pub log_format: LogFormat,
 }

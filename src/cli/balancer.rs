@@ -244,7 +244,6 @@ impl Flags {
                 interval: self.statsd_reporting_interval,
             }),
             cloudwatch_namespace: self.cloudwatch_namespace,
-            shutdown_grace: self.limits.limits().shutdown_grace,
             log_format: self.log_format,
         })
     }

@@ -91,7 +91,7 @@ fn defaults() {
         (32 << 20, 256 << 20)
     );
     assert!(config.proxy.worker_threads >= 1);
-    assert_eq!(config.shutdown_grace, Duration::from_secs(300));
+    assert_eq!(config.proxy.limits.shutdown_grace, Duration::from_secs(300));
     assert_eq!(config.log_format, LogFormat::Text);
     let keepalive = config.proxy.keepalive;
     assert_eq!(
@@ -139,7 +139,10 @@ fn every_flag_of_the_balancer_arrives() {
     assert_eq!((statsd.addr.as_str(), statsd.prefix.as_str()), ("localhost:8125", "p"));
     assert_eq!(statsd.interval, Duration::from_secs(1));
     assert_eq!(config.cloudwatch_namespace.as_deref(), Some("Team/llama"));
-    assert_eq!((config.shutdown_grace, config.log_format), (Duration::from_secs(10), LogFormat::Json));
+    assert_eq!(
+        (config.proxy.limits.shutdown_grace, config.log_format),
+        (Duration::from_secs(10), LogFormat::Json)
+    );
 }
 
 #[test]

@@ -232,24 +232,14 @@ impl Drop for Enrolled {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        head_bytes_max: 8192,
-        head_fields_max: 100,
-        head_read_max: Duration::from_secs(3),
-        body_read_max: Duration::from_secs(5),
-        body_bytes_max: 1,
-        buffered_bytes_max: 1,
-        client_idle_max: Duration::from_secs(10),
-        connections_max: 1,
-        connections_per_client_max: None,
-        connect_max: Duration::from_secs(1),
-        first_byte_max: None,
-        shutdown_grace: Duration::from_secs(1),
-    };
+    fn limits() -> Limits {
+        let (head_read_max, client_idle_max) = (Duration::from_secs(3), Duration::from_secs(10));
+        Limits { head_read_max, client_idle_max, ..Limits::default() }
+    }
 
     async fn after(seconds: u64, enrolled: &Enrolled) -> Option<Order> {
         tokio::time::advance(Duration::from_secs(seconds)).await;
-        enrolled.roll.look(&LIMITS);
+        enrolled.roll.look(&limits());
         enrolled.activity.order.take()
     }
 
