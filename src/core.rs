@@ -36,6 +36,7 @@ pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod unasked;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::boot::BootPhases;
 pub use self::check::Broken;
 use self::dispatch::{Lease, Request};
 pub use self::event::*;
@@ -141,6 +143,8 @@ pub enum Timer {
     Silence(AgentKey),
     /// An instance may have been idle long enough.
     Rest(PoolId),
+    /// Requests wait for what nobody has asked for yet.
+    Unasked(PoolId),
     /// A request has waited long enough. Last, so that what became free in the same moment still serves it.
     Deadline(RequestId),
 }
@@ -167,6 +171,9 @@ pub struct Core {
     lease_next: u64,
     queued: usize,
     queued_peak: usize,
+    wake_wanted_peak: bool,
+    /// The phases of boots that came to their end, as far as they are known.
+    booted: Vec<BootPhases>,
     shutting_down: bool,
     plan_changed: bool,
     broken: Vec<Broken>,
@@ -193,6 +200,8 @@ impl Core {
             lease_next: 0,
             queued: 0,
             queued_peak: 0,
+            wake_wanted_peak: false,
+            booted: Vec::new(),
             shutting_down: false,
             // So that a pool that keeps instances at all times gets them at the start.
             plan_changed: true,
@@ -230,6 +239,7 @@ impl Core {
             Event::ShutdownBegan => self.shutdown_began(),
         }
         self.refuse_hopeless();
+        self.note_unasked();
     }
 
     /// When to call [`Core::handle_timeout`], and what for.
@@ -254,10 +264,13 @@ impl Core {
                 Timer::Boot(pool) => self.boot_deadline_passed(pool),
                 Timer::Silence(agent) => self.agent_silent(agent),
                 Timer::Rest(pool) => self.rest(pool),
+                // That the time has come is all.
+                Timer::Unasked(_) => {}
                 Timer::Deadline(request) => self.deadline_passed(request),
             }
         }
         self.refuse_hopeless();
+        self.note_unasked();
     }
 
     /// The next thing to do, once.
@@ -292,6 +305,17 @@ impl Core {
     /// The most requests that waited at any time since the last call.
     pub fn take_queued_peak(&mut self) -> usize {
         std::mem::replace(&mut self.queued_peak, self.queued)
+    }
+
+    /// Whether [`Core::is_wake_wanted`] was true at any time since the last call.
+    pub fn take_wake_wanted(&mut self) -> bool {
+        let is_wanted = self.is_wake_wanted();
+        std::mem::replace(&mut self.wake_wanted_peak, is_wanted)
+    }
+
+    /// The boots that came to their end since the last call: how long each phase took, where that is known.
+    pub fn take_booted(&mut self) -> Vec<BootPhases> {
+        std::mem::take(&mut self.booted)
     }
 
     /// Leases that are not over, cooling ones included.

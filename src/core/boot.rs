@@ -42,6 +42,9 @@ impl BootPhase {
         [Self::Call, Self::Pending, Self::Boot, Self::Service, Self::Load, Self::Register];
 }
 
+/// How long each phase of a boot took, in their order. One whose end is not known is part of the next one that is.
+pub type BootPhases = [Option<Duration>; BootPhase::ALL.len()];
+
 /// When the steps of one boot were, as far as is known.
 #[derive(Debug, Clone)]
 pub(super) struct BootLog {
@@ -118,7 +121,7 @@ impl BootLog {
     }
 
     /// How long each phase took. One whose end is not known is part of the next one that is.
-    pub(super) fn phases(&self) -> [Option<Duration>; 6] {
+    pub(super) fn phases(&self) -> BootPhases {
         let mut before = self.called;
         self.ends().map(|end| {
             let end = end?.max(before);

@@ -172,6 +172,7 @@ impl Core {
     ) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(&id) else { return };
+        pool.asking_fails = false;
         for launch in pool.launches.iter_mut().filter(|launch| launch.operation == Some(operation)) {
             launch.accepted_at = Some(now);
         }
@@ -220,6 +221,7 @@ impl Core {
                 if let Some(group) = pool.groups.get_mut(&gid) {
                     group.wish_not_put();
                 }
+                self.asking_failed(id, kind);
                 self.boot_failed(id, Some(gid), kind, cause);
             }
             Step::Withdraw(gid) => {
@@ -255,6 +257,7 @@ impl Core {
                 // told why.
                 let is_blind = |pool: &Pool| !pool.is_observed || pool.uncertain_since.is_some();
                 if self.pools.get(&id).is_some_and(is_blind) {
+                    self.asking_failed(id, kind);
                     self.boot_failed(id, None, kind, cause);
                 }
             }

@@ -299,6 +299,7 @@ impl Core {
             instance.boot.registered(serving_since.unwrap_or(now));
             // How long somebody else's took is not known.
             if instance.origin == Origin::Asked {
+                self.booted.push(instance.boot.phases());
                 pool.boots.add(instance_id, &instance.boot);
             }
             if let Some(group) = pool.groups.get_mut(&instance.group) {

@@ -85,6 +85,10 @@ pub(super) struct Pool {
     pub(super) trouble: Trouble,
     /// Since when the others could have carried the load of the least loaded instance.
     pub(super) surplus_since: Option<Mono>,
+    /// Since when requests wait for what nobody has asked for.
+    pub(super) unasked_since: Option<Mono>,
+    /// The last call that should have led to an instance failed, though AWS may have one.
+    pub(super) asking_fails: bool,
 }
 
 impl Pool {
@@ -111,6 +115,8 @@ impl Pool {
             is_observed: false,
             trouble: Trouble::default(),
             surplus_since: None,
+            unasked_since: None,
+            asking_fails: false,
         }
     }
 

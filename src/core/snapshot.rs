@@ -44,6 +44,9 @@ pub struct PoolSnapshot {
     pub slots_idle: u32,
     /// The others.
     pub slots_processing: u32,
+    /// Whether somebody else, such as an alarm, should start an instance: requests wait, none is there or asked for, and
+    /// the core cannot ask, or its call failed or is late.
+    pub wake_wanted: bool,
     /// Launches that have not registered yet.
     pub pending: usize,
     /// When the next boot is expected to end, in seconds.
@@ -181,6 +184,7 @@ impl Core {
                     slots_total: own().map(|agent| agent.slots_total).sum(),
                     slots_idle: own().map(|agent| agent.slots_idle).sum(),
                     slots_processing: own().map(|agent| agent.slots_processing).sum(),
+                    wake_wanted: pool.wants_wake(self.now),
                     pending: pool.pending(),
                     boot_eta_seconds: self.boot_eta(id).as_secs_f64(),
                     trouble: pool.trouble.cause(),

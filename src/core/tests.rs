@@ -6,6 +6,7 @@ mod groups;
 mod outlook;
 mod queue;
 mod servers;
+mod unasked;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
