@@ -206,7 +206,7 @@ async fn start_fleet(
         FleetConfig::None => Fleet::None,
         FleetConfig::Asg(config) => {
             let (sender, news) = mpsc::unbounded_channel();
-            let fleet = AsgFleet::start(config, clock, sender).await?;
+            let fleet = AsgFleet::start(config, clock, sender, gate.instruments().aws_calls.clone()).await?;
             let forwarding = scaler::forward_news(news, POOL, gate.clone());
             tasks.essential("news", until(tasks.token(), forwarding));
             Fleet::Asg(fleet)

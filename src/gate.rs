@@ -21,15 +21,16 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::clock::Clock;
 use crate::core::snapshot::Snapshot;
 use crate::core::{
-    Action, AgentId, AgentKey, AgentReport, Arrival, AttemptFailure, Command, Config, Connection, Core,
-    Event, Incarnation, LeaseId, Mono, Now, OperationId, Outlook, Plan, PoolConfig, PoolId, Rejection,
+    Action, AgentId, AgentKey, AgentReport, Arrival, AttemptFailure, BootPhases, Command, Config, Connection,
+    Core, Event, Incarnation, LeaseId, Mono, Now, OperationId, Outlook, Plan, PoolConfig, PoolId, Rejection,
     RequestId, TenantId,
 };
 
+use crate::metrics::Instruments;
 use permit::Interrupt;
 pub use permit::{Interruption, Permit};
-pub use queue_watch::QueueWatch;
 use queue_watch::Readers;
+pub use queue_watch::{Peak, QueueWatch};
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,7 @@ pub struct Gate {
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
+    instruments: Instruments,
     inner: Mutex<Inner>,
     /// The core's advice on whether the queue is full, for reading without the lock.
     is_full: AtomicBool,
@@ -126,6 +128,7 @@ struct Deeds {
     orphans: Vec<Permit>,
     /// Grants that lead nowhere: their requests go back to their queue.
     lost: Vec<LeaseId>,
+    booted: Vec<BootPhases>,
     wake_timer: bool,
     wake_scaler: bool,
     /// Readers who saw an empty queue.
@@ -150,6 +153,7 @@ impl Gate {
         };
         let shared = Shared {
             clock,
+            instruments: Instruments::default(),
             inner: Mutex::new(inner),
             is_full: AtomicBool::new(false),
             request_next: AtomicU64::new(0),
@@ -315,6 +319,12 @@ impl Gate {
         (inner.core.snapshot(), ids)
     }
 
+    /// Where everything that happens is counted: every part has the gate.
+    #[must_use]
+    pub fn instruments(&self) -> &Instruments {
+        &self.shared.instruments
+    }
+
     /// How many invariants were found broken: each is a fault of this program.
     #[must_use]
     pub fn broken(&self) -> u64 {
@@ -388,7 +398,8 @@ impl Gate {
             deeds.wake_timer = true;
         }
         deeds.wake_scaler = inner.core.take_plan_changed();
-        let peak = inner.core.take_queued_peak();
+        deeds.booted = inner.core.take_booted();
+        let peak = Peak { queued: inner.core.take_queued_peak(), wake_wanted: inner.core.take_wake_wanted() };
         deeds.wake_readers = inner.readers.note(peak);
         self.shared.is_full.store(inner.core.is_full(), Ordering::Relaxed);
         for broken in inner.core.take_broken() {
@@ -415,6 +426,9 @@ impl Gate {
         for lease in deeds.lost {
             let cause = "its agent has no address".into();
             self.handle(Event::AttemptFailed { lease, kind: AttemptFailure::NotReady, cause });
+        }
+        for phases in &deeds.booted {
+            self.shared.instruments.booted(phases);
         }
         if deeds.wake_timer {
             self.shared.timer.notify_one();

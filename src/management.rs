@@ -136,6 +136,7 @@ fn router(shared: Shared) -> Router {
     let shared = Arc::new(shared);
     Router::new()
         .route("/health", get(api::health))
+        .route("/metrics", get(api::metrics))
         .route("/api/v1/agents", get(api::agents))
         .route("/api/v1/state", get(api::state))
         .route("/status_update/{agent_id}", post(ingest::status_update))

@@ -3,8 +3,9 @@
 //!
 //! The way of a request, by file: `connection` (the head arrives) → `service` (the order of the steps) → `strict` (is it
 //! clear) → `classify` → `hold` (the body, within its budgets) → the gate → `forward` (attempts) → `answer` (the body back, and the end of
-//! the lease). `error` is the one mapping to status and body.
+//! the lease). `account` counts what becomes of it. `error` is the one mapping to status and body.
 
+mod account;
 mod answer;
 pub mod classify;
 mod connection;
@@ -147,7 +148,7 @@ impl Proxy {
         cancel: CancellationToken,
     ) -> io::Result<Self> {
         let is_shared = config.is_listener_shared;
-        let shared = Arc::new(Shared::new(config));
+        let shared = Arc::new(Shared::new(config, &gate));
         let mut ends = Vec::with_capacity(listeners.len());
         for (number, listener) in listeners.into_iter().enumerate() {
             let (ended, end) = oneshot::channel();

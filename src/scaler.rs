@@ -15,6 +15,7 @@ use crate::core::snapshot::{Drain, Snapshot};
 use crate::core::{Action, Event, GroupId, InstanceId, Mono, OperationId, PoolId};
 use crate::fleet::{Fleet, FleetError, FleetNews, TERMINATE_GRACE};
 use crate::gate::{Gate, Registration};
+use crate::metrics::WakeResult;
 use crate::protocol::StatusUpdate;
 
 /// After this time nobody knows what became of an operation. A wake may wait for the place of a child that is being
@@ -43,7 +44,8 @@ pub async fn run(gate: Gate, fleet: Arc<Fleet>, clock: Clock, cancel: Cancellati
                     tracing::info!(%operation, reason = reason(&action, &gate.snapshot().0), "{words}");
                 }
             }
-            let open = Open { gate: gate.clone(), operation, is_over: false };
+            let is_wake = matches!(action, Action::Wake { .. });
+            let open = Open { gate: gate.clone(), operation, is_wake, is_over: false };
             operations.spawn(carry_out(open, action, fleet.clone()));
         }
         tokio::select! {
@@ -115,6 +117,7 @@ fn report(gate: &Gate, by: Registration, instance: &InstanceId, status: StatusUp
 struct Open {
     gate: Gate,
     operation: OperationId,
+    is_wake: bool,
     is_over: bool,
 }
 
@@ -122,18 +125,28 @@ impl Open {
     fn close(mut self, outcome: Result<Done, FleetError>) {
         let operation = self.operation;
         let event = match outcome {
-            Ok(Done { launched, wish }) => Event::OperationSucceeded { operation, launched, wish },
+            Ok(Done { launched, wish }) => {
+                self.count(WakeResult::Succeeded);
+                Event::OperationSucceeded { operation, launched, wish }
+            }
             Err(error) if error.may_be_done() => {
                 tracing::warn!(%operation, %error, "the fleet may have done it");
                 return;
             }
             Err(error) => {
                 tracing::warn!(%operation, %error, "the fleet did not do it");
+                self.count(WakeResult::Failed);
                 Event::OperationFailed { operation, kind: error.failure(), cause: error.to_string().into() }
             }
         };
         self.is_over = true;
         self.gate.handle(event);
+    }
+
+    fn count(&self, result: WakeResult) {
+        if self.is_wake {
+            self.gate.instruments().wakes.of(result).inc();
+        }
     }
 }
 
@@ -141,6 +154,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         if !self.is_over {
             tracing::warn!(operation = %self.operation, "what became of it is unknown");
+            self.count(WakeResult::Unknown);
             self.gate.handle(Event::OperationUnknown { operation: self.operation });
         }
     }
@@ -319,7 +333,8 @@ mod tests {
         let (started, _) = gate.start_plan();
         let [(operation, Action::Wake { .. })] = started[..] else { panic!("{started:?}") };
         assert!(gate.start_plan().0.is_empty(), "one wake at a time");
-        drop(Open { gate: gate.clone(), operation, is_over: false });
+        drop(Open { gate: gate.clone(), operation, is_wake: true, is_over: false });
+        assert_eq!(gate.instruments().wakes.of(WakeResult::Unknown).get(), 1);
         let (started, _) = gate.start_plan();
         assert!(matches!(started[..], [(_, Action::Describe { .. })]), "{started:?}");
         waiting.abort();

@@ -1,11 +1,11 @@
-//! Who publishes how many requests wait: each reader has its own maximum, so that none takes another's.
+//! Who publishes how many requests wait, and whether a wake is wanted: each reader has its own maximum, so that none takes another's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::Gate;
+use super::{Gate, Inner};
 
 /// All that the lock guards of the readers. There are as many as there are ways to publish metrics.
 #[derive(Debug, Default)]
@@ -16,18 +16,40 @@ pub(super) struct Readers {
 
 #[derive(Debug)]
 struct Reader {
-    /// The most that waited since this reader last took it.
-    peak: usize,
+    /// Since this reader last took it.
+    peak: Peak,
     rose: Arc<Notify>,
 }
 
+/// What the queue came to at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Peak {
+    /// Requests that waited.
+    pub queued: usize,
+    /// Whether somebody else should have started an instance.
+    pub wake_wanted: bool,
+}
+
+impl Peak {
+    /// The greater of both.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self { queued: self.queued.max(other.queued), wake_wanted: self.wake_wanted || other.wake_wanted }
+    }
+
+    /// Whether it holds something of which the other has nothing.
+    fn rises_above(self, other: Self) -> bool {
+        (self.queued > 0 && other.queued == 0) || (self.wake_wanted && !other.wake_wanted)
+    }
+}
+
 impl Readers {
-    /// After each event: the most that waited since the event before. Returns whom to wake once the lock is free.
-    pub(super) fn note(&mut self, peak: usize) -> Vec<Arc<Notify>> {
+    /// After each event: what the queue came to since the event before. Returns whom to wake once the lock is free.
+    pub(super) fn note(&mut self, peak: Peak) -> Vec<Arc<Notify>> {
         let mut risen = Vec::new();
-        if peak > 0 {
+        if peak.queued > 0 || peak.wake_wanted {
             for reader in self.readers.values_mut() {
-                if reader.peak == 0 {
+                if peak.rises_above(reader.peak) {
                     risen.push(reader.rose.clone());
                 }
                 reader.peak = reader.peak.max(peak);
@@ -51,7 +73,7 @@ impl Gate {
     pub fn watch_queue(&self) -> QueueWatch {
         let rose = Arc::new(Notify::new());
         let mut inner = self.lock();
-        let peak = inner.core.queued();
+        let peak = inner.peak_now();
         let readers = &mut inner.readers;
         let reader = readers.next;
         readers.next += 1;
@@ -61,25 +83,32 @@ impl Gate {
     }
 }
 
+impl Inner {
+    fn peak_now(&self) -> Peak {
+        Peak { queued: self.core.queued(), wake_wanted: self.core.is_wake_wanted() }
+    }
+}
+
 impl QueueWatch {
-    /// The most requests that waited at any time since the last call.
+    /// What the queue came to at any time since the last call.
     #[must_use]
-    pub fn take_peak(&self) -> usize {
+    pub fn take_peak(&self) -> Peak {
         let mut inner = self.gate.lock();
-        let queued = inner.core.queued();
+        let now = inner.peak_now();
         let reader = inner.readers.readers.get_mut(&self.reader);
-        reader.map_or(queued, |reader| std::mem::replace(&mut reader.peak, queued))
+        reader.map_or(now, |reader| std::mem::replace(&mut reader.peak, now))
     }
 
-    /// Returns once a request waits, or has waited since the peak was last taken.
-    pub async fn until_waiting(&self) {
-        while self.peak() == 0 {
+    /// Returns once a request waits or a wake is wanted, or was since the peak was last taken, of which `told` says
+    /// nothing.
+    pub async fn until_above(&self, told: Peak) {
+        while !self.peak().rises_above(told) {
             self.rose.notified().await;
         }
     }
 
-    fn peak(&self) -> usize {
-        self.gate.lock().readers.readers.get(&self.reader).map_or(0, |reader| reader.peak)
+    fn peak(&self) -> Peak {
+        self.gate.lock().readers.readers.get(&self.reader).map_or(Peak::default(), |reader| reader.peak)
     }
 }
 

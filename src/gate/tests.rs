@@ -168,6 +168,11 @@ async fn an_old_connections_end_does_not_end_its_successor() {
     assert!(poll_once(next.as_mut()).is_pending());
 }
 
+/// So many waited, and since no fleet is known, somebody else should have started a server.
+fn peak(queued: usize) -> Peak {
+    Peak { queued, wake_wanted: queued > 0 }
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_reader_of_the_queue_has_its_own_maximum() {
     let gate = gate();
@@ -175,35 +180,56 @@ async fn each_reader_of_the_queue_has_its_own_maximum() {
     let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(gate.acquire(ask(1)))).collect();
     assert!(waiting.iter_mut().all(|request| poll_once(request.as_mut()).is_pending()));
     waiting.truncate(1);
-    assert_eq!((one.take_peak(), one.take_peak()), (3, 1), "the maximum, and then what still waits");
+    assert_eq!(
+        (one.take_peak(), one.take_peak()),
+        (peak(3), peak(1)),
+        "the maximum, and then what still waits"
+    );
     drop(waiting);
-    assert_eq!((one.take_peak(), one.take_peak()), (1, 0));
-    assert_eq!((other.take_peak(), other.take_peak()), (3, 0), "nobody took it from the other");
+    assert_eq!((one.take_peak(), one.take_peak()), (peak(1), peak(0)));
+    assert_eq!((other.take_peak(), other.take_peak()), (peak(3), peak(0)), "nobody took it from the other");
     drop(other);
     up(&gate, 1);
     drop(gate.acquire(ask(1)).await.unwrap());
-    assert_eq!(one.take_peak(), 0, "a request that found a slot did not wait");
+    assert_eq!(one.take_peak(), peak(0), "a request that found a slot did not wait");
     let late = gate.watch_queue();
-    assert_eq!(late.take_peak(), 0, "what was before its view is not seen");
+    assert_eq!(late.take_peak(), peak(0), "what was before its view is not seen");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_the_queue_is_told_of_a_rise_that_it_has_not_taken() {
     let gate = gate();
     let queue = gate.watch_queue();
-    let rises = || tokio::time::timeout(Duration::from_secs(1), queue.until_waiting());
+    let rises = || tokio::time::timeout(Duration::from_secs(1), queue.until_above(Peak::default()));
     assert!(rises().await.is_err());
     {
         let mut request = std::pin::pin!(gate.acquire(ask(1)));
-        let mut rise = std::pin::pin!(queue.until_waiting());
+        let mut rise = std::pin::pin!(queue.until_above(Peak::default()));
         assert!(poll_once(rise.as_mut()).is_pending());
         assert!(poll_once(request.as_mut()).is_pending());
         assert!(poll_once(rise.as_mut()).is_ready(), "at once");
         assert!(rises().await.is_ok(), "while it waits");
-        assert_eq!(queue.take_peak(), 1);
+        assert_eq!(queue.take_peak(), peak(1));
         assert!(rises().await.is_ok(), "it still waits");
     }
     assert!(rises().await.is_ok(), "a wait that is over was not taken yet");
-    assert_eq!(queue.take_peak(), 1);
+    assert_eq!(queue.take_peak(), peak(1));
     assert!(rises().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wake_that_is_wanted_later_than_the_queue_rose_is_a_rise_of_its_own() {
+    let gate = gate();
+    let agent = up(&gate, 1);
+    let _permit = gate.acquire(ask(1)).await.unwrap();
+    let queue = gate.watch_queue();
+    let mut request = std::pin::pin!(gate.acquire(ask(1)));
+    assert!(poll_once(request.as_mut()).is_pending());
+    let told = queue.take_peak();
+    assert_eq!(told, Peak { queued: 1, wake_wanted: false }, "a server is there");
+    let mut rise = std::pin::pin!(queue.until_above(told));
+    assert!(poll_once(rise.as_mut()).is_pending());
+    gate.disconnected(agent);
+    assert!(poll_once(rise.as_mut()).is_ready(), "at once");
+    assert_eq!(queue.take_peak(), peak(1));
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -17,6 +18,7 @@ use super::refusal::Refusal;
 use crate::core::snapshot::{AgentSnapshot, PoolSnapshot, Snapshot};
 use crate::core::{AgentId, AgentKey, Incarnation, InstanceId, Notice, Phase, PoolId};
 use crate::metrics::cloudwatch::PutsSnapshot;
+use crate::metrics::prometheus;
 
 /// One agent. The fields down to `slots_processing` have the names and types of Paddler 1.x.
 #[derive(Debug, Serialize)]
@@ -140,9 +142,14 @@ pub(super) async fn health() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
+/// `GET /metrics`: what Prometheus scrapes.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], prometheus::scrape(&shared.gate))
+}
+
 /// Any other path.
 pub(super) async fn not_found(request: Request) -> Response {
-    let message = "no such path here: the management address serves /health, /api/v1/agents, /api/v1/state and \
+    let message = "no such path here: the management address serves /health, /metrics, /api/v1/agents, /api/v1/state and \
                    /status_update/{agent_id}; requests for llama.cpp go to the reverse proxy's address";
     Refusal::new(StatusCode::NOT_FOUND, "not_found", message).answer(request.into_body())
 }

@@ -2,12 +2,14 @@
 //!
 //! When they are put (Amazon CloudWatch User Guide, "High-resolution metrics": alarms look every 10 s at most):
 //!
-//! 1. At once when a request begins to wait and the last put said that none does; a put under way that says so gives way.
+//! 1. At once when a request begins to wait and the last put said that none does, and when a wake begins to be wanted and
+//!    the last put said that none is; a put under way that says so gives way.
 //! 2. 10 s after a put that said that requests wait. So a wait that ends is followed by a zero, and a queue that comes and
 //!    goes costs no more calls than one that stays.
 //! 3. 60 s after any other, so that whoever watches sees that the gateway lives.
 //!
-//! `requests_buffered` is the maximum since the last put that worked: a burst whose put failed is told by the next one.
+//! `requests_buffered` and `wake_wanted` are maxima since the last put that worked: a burst whose put failed is told by the
+//! next one.
 //! AWS sets the time of each value, so a clock that is wrong here, or a late put, does no harm.
 
 #[cfg(test)]
@@ -17,15 +19,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::config::Builder;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 use serde::Serialize;
 use tracing::{info, warn};
 
-use super::Gauges;
+use super::{AwsCalls, CountCalls, Gauges};
 use crate::aws::{self, CallError};
 use crate::clock::Clock;
 use crate::config::POOL_NAME;
-use crate::gate::{Gate, QueueWatch};
+use crate::gate::{Gate, Peak, QueueWatch};
 
 /// After a put that said that requests wait: the shortest period of a CloudWatch alarm.
 const BUSY_INTERVAL: Duration = Duration::from_secs(10);
@@ -44,34 +47,27 @@ const ACTION: &str = "cloudwatch:PutMetricData";
 
 /// Publishes in `namespace`, for ever. A failing CloudWatch is told in the log and in `puts`, and tried again.
 pub async fn run(namespace: String, gate: Gate, clock: Clock, puts: Arc<Puts>) {
-    publish(&gate, clock, &puts, Way { namespace, client: None }).await;
+    let calls = gate.instruments().aws_calls.clone();
+    publish(&gate, clock, &puts, Way { namespace, calls, client: None }).await;
 }
 
 /// What one put says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Reading {
-    queued_peak: u64,
+    peak: Peak,
     gauges: Gauges,
 }
 
 impl Reading {
-    /// `carried` is the maximum that an earlier put should have told.
-    fn take(gate: &Gate, queue: &QueueWatch, carried: u64) -> Self {
-        let queued_peak = carried.max(queue.take_peak() as u64);
-        Self { queued_peak, gauges: Gauges::read(gate) }
+    /// `carried` is what an earlier put should have told.
+    fn take(gate: &Gate, queue: &QueueWatch, carried: Peak) -> Self {
+        Self { peak: carried.max(queue.take_peak()), gauges: Gauges::read(gate) }
     }
 
     /// Gauges are sums over the pools, and there is one pool.
     fn metrics(&self) -> Vec<MetricDatum> {
         let pool = Dimension::builder().name("pool").value(POOL_NAME).build();
-        [
-            ("requests_buffered", self.queued_peak),
-            ("slots_idle", self.gauges.slots_idle),
-            ("slots_processing", self.gauges.slots_processing),
-            ("slots_total", self.gauges.slots_total),
-            ("agents", self.gauges.agents),
-        ]
-        .map(|(name, value)| {
+        let datum = |(name, value): (&str, u64)| {
             MetricDatum::builder()
                 .metric_name(name)
                 .dimensions(pool.clone())
@@ -80,29 +76,32 @@ impl Reading {
                 .unit(StandardUnit::Count)
                 .storage_resolution(STORAGE_RESOLUTION)
                 .build()
-        })
-        .into()
+        };
+        self.gauges.named(self.peak).map(datum).into()
     }
 }
 
 /// When is what put: the rules are at the top of this file.
 async fn publish(gate: &Gate, clock: Clock, puts: &Puts, mut way: impl Put) {
     let queue = gate.watch_queue();
-    let mut carried = 0;
+    let mut carried = Peak::default();
     loop {
         let began = clock.mono();
         let reading = Reading::take(gate, &queue, carried);
-        let is_quiet = reading.queued_peak == 0;
+        let told = reading.peak;
+        carried = told;
         let put = tokio::select! {
             put = way.put(reading) => put,
-            () = queue.until_waiting(), if is_quiet => continue,
+            () = queue.until_above(told) => continue,
         };
         puts.note(&put);
-        carried = if put.is_ok() { 0 } else { reading.queued_peak };
-        let pause = if is_quiet { QUIET_INTERVAL } else { BUSY_INTERVAL };
+        if put.is_ok() {
+            carried = Peak::default();
+        }
+        let pause = if told.queued == 0 { QUIET_INTERVAL } else { BUSY_INTERVAL };
         tokio::select! {
             () = tokio::time::sleep_until(clock.instant(began + pause)) => {}
-            () = queue.until_waiting(), if is_quiet => {}
+            () = queue.until_above(told) => {}
         }
     }
 }
@@ -116,6 +115,7 @@ trait Put {
 #[derive(Debug)]
 struct Way {
     namespace: String,
+    calls: AwsCalls,
     client: Option<Client>,
 }
 
@@ -123,7 +123,10 @@ impl Put for Way {
     async fn put(&mut self, reading: Reading) -> Result<(), CallError> {
         let client = match &self.client {
             Some(client) => client,
-            None => self.client.insert(Client::new(&aws::config().await)),
+            None => {
+                let config = Builder::from(&aws::config().await).interceptor(CountCalls(self.calls.clone()));
+                self.client.insert(Client::from_conf(config.build()))
+            }
         };
         for metrics in reading.metrics().chunks(METRICS_MAX) {
             let put = client.put_metric_data().namespace(&self.namespace);

@@ -1,4 +1,4 @@
-//! Paddler's gauges, and two more, as StatsD datagrams.
+//! Paddler's gauges, and three more, as StatsD datagrams.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -112,17 +112,10 @@ pub async fn run(mut statsd: Statsd, gate: Gate, cancel: CancellationToken) {
 
 impl Statsd {
     fn send(&mut self, gate: &Gate, queue: &QueueWatch) {
-        let gauges = Gauges::read(gate);
         // A burst between two sends would not be seen otherwise, and it is what an autoscaler acts on.
-        let queued_peak = queue.take_peak() as u64;
-        let sent = [
-            ("slots_idle", gauges.slots_idle),
-            ("slots_processing", gauges.slots_processing),
-            ("requests_buffered", queued_peak),
-            ("slots_total", gauges.slots_total),
-            ("agents", gauges.agents),
-        ]
-        .map(|(name, value)| self.client.gauge(name, value).map(drop));
+        let peak = queue.take_peak();
+        let gauges = Gauges::read(gate).named(peak);
+        let sent = gauges.map(|(name, value)| self.client.gauge(name, value).map(drop));
         self.note(sent.into_iter().collect());
     }
 
@@ -187,7 +180,7 @@ mod tests {
         gauges
     }
 
-    fn expected(gauges: [(&str, u32); 5]) -> BTreeMap<String, String> {
+    fn expected(gauges: [(&str, u32); 6]) -> BTreeMap<String, String> {
         gauges.into_iter().map(|(name, value)| (format!("paddler.{name}"), format!("{value}|g"))).collect()
     }
 
@@ -218,7 +211,7 @@ mod tests {
 
         let mut statsd = connect(&config(&server.local_addr().unwrap().to_string())).unwrap();
         statsd.send(&gate, &queue);
-        let sent = receive(&server, 5).await;
+        let sent = receive(&server, 6).await;
         assert_eq!(
             sent,
             expected([
@@ -227,12 +220,14 @@ mod tests {
                 ("requests_buffered", 5),
                 ("slots_total", 3),
                 ("agents", 2),
+                ("wake_wanted", 1),
             ])
         );
         gate.disconnected(left);
         statsd.send(&gate, &queue);
-        let sent = receive(&server, 5).await;
+        let sent = receive(&server, 6).await;
         assert_eq!(sent["paddler.requests_buffered"], "0|g", "the peak is of the time since the last send");
+        assert_eq!(sent["paddler.wake_wanted"], "0|g", "the same");
         assert_eq!(sent["paddler.agents"], "1|g");
     }
 
@@ -253,7 +248,7 @@ mod tests {
             StatsdConfig { interval: Duration::ZERO, ..config(&server.local_addr().unwrap().to_string()) };
         let cancel = CancellationToken::new();
         let task = tokio::spawn(run(connect(&config).unwrap(), gate(Clock::start()), cancel.clone()));
-        assert_eq!(receive(&server, 15).await.len(), 5);
+        assert_eq!(receive(&server, 18).await.len(), 6);
         cancel.cancel();
         soon(task).await.unwrap();
     }
@@ -270,7 +265,7 @@ mod tests {
         assert!(statsd.is_failing);
         let server = tokio::net::UdpSocket::bind(addr).await.unwrap();
         statsd.send(&gate, &queue);
-        assert_eq!(receive(&server, 5).await.len(), 5);
+        assert_eq!(receive(&server, 6).await.len(), 6);
         statsd.send(&gate, &queue);
         assert!(!statsd.is_failing);
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::account::Account;
 use super::classify::Dialect;
 use super::error::error_event;
 use super::keepalive::Held;
@@ -16,6 +17,7 @@ use super::sse::Tail;
 use super::upstream::{Connection, Connections};
 use crate::core::AgentKey;
 use crate::gate::Permit;
+use crate::metrics::{Outcome, UpstreamError};
 
 /// What the gateway answers with.
 pub(super) enum Body {
@@ -31,6 +33,17 @@ impl Body {
     pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// A server's answer: its request ends with it.
+    pub(super) fn carry(&mut self, account: Account) {
+        match self {
+            Self::Passing(passing) if !passing.is_over() => passing.account = Some(account),
+            Self::Passing(_) | Self::Whole(_) | Self::Held(_) => {
+                account.first_byte();
+                account.end(Outcome::Served);
+            }
+        }
     }
 }
 
@@ -93,6 +106,9 @@ pub(super) struct Passing {
     stream: Option<EventStream>,
     /// The next that the client gets.
     cut: Option<Cut>,
+    account: Option<Account>,
+    /// Whether a part of the body has come.
+    has_begun: bool,
 }
 
 /// An event stream, and how far it has come.
@@ -126,6 +142,8 @@ impl Passing {
             agent,
             stream,
             cut: None,
+            account: None,
+            has_begun: false,
         };
         // An answer without a body has seen its last byte already.
         if passing.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
@@ -141,6 +159,9 @@ impl Passing {
     /// The last byte was seen: the slot is free at once, and the connection good for another request.
     fn finish(&mut self) {
         self.incoming = None;
+        if let Some(account) = self.account.take() {
+            account.end(Outcome::Served);
+        }
         if let Some(permit) = self.permit.take() {
             permit.finish();
         }
@@ -156,6 +177,10 @@ impl Passing {
         self.incoming = None;
         self.connection = None;
         self.permit = None;
+        self.connections.meter.failed(UpstreamError::Broken);
+        if let Some(account) = self.account.take() {
+            account.end(Outcome::Broken);
+        }
         let Some(stream) = &self.stream else {
             self.cut = Some(Cut(why));
             context.waker().wake_by_ref();
@@ -176,6 +201,10 @@ impl Passing {
             Poll::Ready(Some(Ok(frame))) => {
                 // Behind trailers nothing comes, and hyper does not ask.
                 let is_last = incoming.is_end_stream() || frame.is_trailers();
+                if !self.has_begun {
+                    self.has_begun = true;
+                    self.account.iter().for_each(Account::first_byte);
+                }
                 if let (Some(stream), Some(data)) = (&mut self.stream, frame.data_ref()) {
                     stream.tail.saw(data);
                 }

@@ -31,6 +31,7 @@ use super::gather::Gather;
 use super::hold::{DRAIN_BYTES_MAX, DRAIN_MAX};
 use super::service::{Caller, Service};
 use super::tls::{self, Accepted};
+use crate::metrics::Outcome;
 
 /// What a client with prior knowledge of HTTP/2 sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -59,7 +60,10 @@ pub(super) async fn serve(stream: TcpStream, caller: Caller, service: Rc<Service
                 let is_h2 = tls::chose_h2(&stream);
                 Box::pin(converse(stream, is_h2, caller, service, activity)).await;
             }
-            Some(Accepted::Plain(mut stream)) => say(&mut stream, Refusal::BadRequest(PLAIN)).await,
+            Some(Accepted::Plain(mut stream)) => {
+                service.meter().refused(Outcome::BadRequest);
+                say(&mut stream, Refusal::BadRequest(PLAIN)).await;
+            }
             None => {}
         },
         None => {
@@ -111,10 +115,15 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         let mut stream = connection.into_parts().io.into_inner().stream;
         match &ended {
             Ended::Overdue(Order::EndSlowHead) => {
-                Box::pin(say(&mut stream, Refusal::HeadTimeout { after: limits.head_read_max })).await;
+                let refusal = Refusal::HeadTimeout { after: limits.head_read_max };
+                service.meter().refused(refusal.outcome());
+                Box::pin(say(&mut stream, refusal)).await;
             }
             // hyper has answered what it could not read.
-            Ended::Broken(error) if error.is_parse() => Box::pin(linger(&mut stream)).await,
+            Ended::Broken(error) if error.is_parse() => {
+                service.meter().refused(Outcome::BadRequest);
+                Box::pin(linger(&mut stream)).await;
+            }
             Ended::Broken(_) | Ended::Overdue(_) | Ended::Well => {}
         }
         ended

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::classify::Dialect;
 use crate::core::Rejection;
+use crate::metrics::{Label, Outcome};
 
 pub(super) use event::{answer_event, error_event};
 
@@ -71,7 +72,7 @@ fn told(because: &Rejection) -> String {
 
 struct Row {
     status: StatusCode,
-    code: &'static str,
+    code: Outcome,
     retry_after: Option<Duration>,
 }
 
@@ -87,38 +88,45 @@ impl Refusal {
         let row = |status, code| Row { status, code, retry_after: None };
         let later = |status, code, after| Row { status, code, retry_after: Some(after) };
         match self {
-            Self::BadRequest(_) => row(StatusCode::BAD_REQUEST, "bad_request"),
-            Self::Upgrade => row(StatusCode::NOT_IMPLEMENTED, "upgrade_refused"),
-            Self::Unauthorized => row(StatusCode::UNAUTHORIZED, "invalid_api_key"),
-            Self::Forbidden => row(StatusCode::FORBIDDEN, "forbidden"),
-            Self::NoServer => row(StatusCode::SERVICE_UNAVAILABLE, "no_server"),
-            Self::NotFound => row(StatusCode::NOT_FOUND, "not_found"),
-            Self::TooLarge { .. } => row(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
-            Self::HeadTimeout { .. } => row(StatusCode::REQUEST_TIMEOUT, "head_timeout"),
+            Self::BadRequest(_) => row(StatusCode::BAD_REQUEST, Outcome::BadRequest),
+            Self::Upgrade => row(StatusCode::NOT_IMPLEMENTED, Outcome::UpgradeRefused),
+            Self::Unauthorized => row(StatusCode::UNAUTHORIZED, Outcome::InvalidApiKey),
+            Self::Forbidden => row(StatusCode::FORBIDDEN, Outcome::Forbidden),
+            Self::NoServer => row(StatusCode::SERVICE_UNAVAILABLE, Outcome::NoServer),
+            Self::NotFound => row(StatusCode::NOT_FOUND, Outcome::NotFound),
+            Self::TooLarge { .. } => row(StatusCode::PAYLOAD_TOO_LARGE, Outcome::RequestTooLarge),
+            Self::HeadTimeout { .. } => row(StatusCode::REQUEST_TIMEOUT, Outcome::HeadTimeout),
             Self::TooManyConnections => {
-                later(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", Duration::from_secs(1))
+                later(StatusCode::TOO_MANY_REQUESTS, Outcome::TooManyConnections, Duration::from_secs(1))
             }
-            Self::UpstreamTimeout { .. } => row(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
-            Self::BodyTimeout { .. } => row(StatusCode::REQUEST_TIMEOUT, "body_timeout"),
-            Self::BytesFull => later(StatusCode::TOO_MANY_REQUESTS, "queue_full", Duration::from_secs(1)),
-            Self::Upstream(_) => row(StatusCode::BAD_GATEWAY, "upstream_failed"),
+            Self::UpstreamTimeout { .. } => row(StatusCode::GATEWAY_TIMEOUT, Outcome::UpstreamTimeout),
+            Self::BodyTimeout { .. } => row(StatusCode::REQUEST_TIMEOUT, Outcome::BodyTimeout),
+            Self::BytesFull => {
+                later(StatusCode::TOO_MANY_REQUESTS, Outcome::QueueFull, Duration::from_secs(1))
+            }
+            Self::Upstream(_) => row(StatusCode::BAD_GATEWAY, Outcome::UpstreamFailed),
             Self::Rejected(because) => match because {
                 Rejection::QueueFull { retry_after } => {
-                    later(StatusCode::TOO_MANY_REQUESTS, "queue_full", *retry_after)
+                    later(StatusCode::TOO_MANY_REQUESTS, Outcome::QueueFull, *retry_after)
                 }
                 Rejection::QueueTimeout { retry_after } | Rejection::TooLate { retry_after } => {
-                    later(StatusCode::GATEWAY_TIMEOUT, "queue_timeout", *retry_after)
+                    later(StatusCode::GATEWAY_TIMEOUT, Outcome::QueueTimeout, *retry_after)
                 }
                 Rejection::NoCapacity { retry_after, .. } => {
-                    later(StatusCode::SERVICE_UNAVAILABLE, "no_capacity", *retry_after)
+                    later(StatusCode::SERVICE_UNAVAILABLE, Outcome::NoCapacity, *retry_after)
                 }
-                Rejection::NoAgents => row(StatusCode::SERVICE_UNAVAILABLE, "no_agents"),
+                Rejection::NoAgents => row(StatusCode::SERVICE_UNAVAILABLE, Outcome::NoAgents),
                 Rejection::ShuttingDown => {
-                    later(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", Duration::from_secs(1))
+                    later(StatusCode::SERVICE_UNAVAILABLE, Outcome::ShuttingDown, Duration::from_secs(1))
                 }
-                Rejection::UpstreamFailed { .. } => row(StatusCode::BAD_GATEWAY, "upstream_failed"),
+                Rejection::UpstreamFailed { .. } => row(StatusCode::BAD_GATEWAY, Outcome::UpstreamFailed),
             },
         }
+    }
+
+    /// What the request is counted as: its code.
+    pub(super) fn outcome(&self) -> Outcome {
+        self.row().code
     }
 
     /// Whether the client may mean something else by the bytes that follow, so that they are not read as a request.
@@ -129,7 +137,7 @@ impl Refusal {
     /// The whole answer.
     pub(super) fn into_response(self, dialect: Dialect) -> Response<Bytes> {
         let row = self.row();
-        let (status, code) = (row.status, row.code);
+        let (status, code) = (row.status, row.code.value());
         let body = error_body(dialect, status, code, &self.to_string());
         let mut response = Response::new(body);
         *response.status_mut() = status;
@@ -239,7 +247,10 @@ mod tests {
         ];
         for (refusal, status, code, says_when) in cases {
             let row = refusal.row();
-            assert_eq!((row.status.as_u16(), row.code, row.retry_after.is_some()), (status, code, says_when));
+            assert_eq!(
+                (row.status.as_u16(), row.code.value(), row.retry_after.is_some()),
+                (status, code, says_when)
+            );
             let response = refusal.into_response(Dialect::OpenAi);
             assert_eq!(response.headers().contains_key(header::RETRY_AFTER), says_when);
         }

@@ -21,6 +21,7 @@ use super::headers::{self, Forwarded};
 use super::upstream::{Connection, Connections};
 use crate::core::AttemptFailure;
 use crate::gate::{Interruption, Permit, Upstream};
+use crate::metrics::UpstreamError;
 
 /// The longest body of a 503 that is read to see whether the model still loads.
 const LOADING_BYTES_MAX: usize = 16 * 1024;
@@ -134,9 +135,13 @@ pub(super) async fn forward(
             }
             Attempt::Failed(kind, cause) => {
                 tracing::debug!(agent = %upstream.name, ?kind, %cause, "an attempt failed");
+                connections.meter.attempt_failed(kind);
                 permit = Box::pin(permit.retry(kind, cause)).await.map_err(Refusal::Rejected)?;
             }
-            Attempt::Overdue(after) => return Err(Refusal::UpstreamTimeout { after }),
+            Attempt::Overdue(after) => {
+                connections.meter.failed(UpstreamError::Timeout);
+                return Err(Refusal::UpstreamTimeout { after });
+            }
         }
     }
 }
@@ -167,8 +172,14 @@ pub(super) async fn forward_live(
             connections.put(upstream.agent, connection);
             Ok((whole(response), sent))
         }
-        Attempt::Failed(_, cause) => Err(Refusal::Upstream(cause)),
-        Attempt::Overdue(after) => Err(Refusal::UpstreamTimeout { after }),
+        Attempt::Failed(kind, cause) => {
+            connections.meter.attempt_failed(kind);
+            Err(Refusal::Upstream(cause))
+        }
+        Attempt::Overdue(after) => {
+            connections.meter.failed(UpstreamError::Timeout);
+            Err(Refusal::UpstreamTimeout { after })
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::Limits;
 use super::error::Refusal;
@@ -25,11 +26,13 @@ pub(super) const DRAIN_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Budget {
     left: AtomicUsize,
+    /// What is taken, for people.
+    taken: Gauge,
 }
 
 impl Budget {
-    pub(super) fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(bytes) })
+    pub(super) fn new(bytes: usize, taken: Gauge) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(bytes), taken })
     }
 
     /// Sets so many bytes aside; none if there are not as many.
@@ -53,6 +56,7 @@ impl Reservation {
         let taken = self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
         if taken {
             self.bytes += more;
+            self.budget.taken.inc_by(signed(more));
         }
         taken
     }
@@ -61,7 +65,12 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.left.fetch_add(self.bytes, Ordering::Relaxed);
+        self.budget.taken.dec_by(signed(self.bytes));
     }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// What keeps a body from being read whole.
@@ -180,13 +189,16 @@ mod tests {
 
     #[test]
     fn what_is_reserved_comes_back() {
-        let budget = Budget::new(10);
+        let taken = Gauge::default();
+        let budget = Budget::new(10, taken.clone());
         let mut six = budget.reserve(6).unwrap();
         assert!(budget.reserve(5).is_none());
         assert!(six.grow_to(10));
         assert!(!six.grow_to(11));
         assert!(budget.reserve(1).is_none());
+        assert_eq!(taken.get(), 10);
         drop(six);
+        assert_eq!(taken.get(), 0);
         assert!(budget.reserve(10).is_some());
     }
 }

@@ -12,6 +12,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::account::{Account, Meter};
 use super::answer::Body;
 use super::classify::{self, Dialect, Route};
 use super::deadline::wait_max;
@@ -29,6 +30,7 @@ use super::{Limits, ProxyConfig, strict};
 use crate::clock::Clock;
 use crate::core::{Mono, Rejection, RequestId, TenantId};
 use crate::gate::{Ask, Gate};
+use crate::metrics::Outcome;
 
 /// Bodies over this are looked through off the data thread: a scan takes about a millisecond for each megabyte.
 const SCAN_INLINE_MAX: usize = 256 * 1024;
@@ -44,7 +46,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: ProxyConfig) -> Self {
+    pub(super) fn new(config: ProxyConfig, gate: &Gate) -> Self {
         let key = config
             .llamacpp_api_key
             .as_ref()
@@ -55,7 +57,7 @@ impl Shared {
         });
         let toward = TowardServers { authorization, rewrites_host: config.rewrites_host };
         let room = Arc::new(Room::new(&config.limits, config.trusted_proxies.clone()));
-        let budget = Budget::new(config.limits.buffered_bytes_max);
+        let budget = Budget::new(config.limits.buffered_bytes_max, gate.instruments().buffered_bytes.clone());
         Self { budget, room, known: Known::default(), toward, config }
     }
 }
@@ -80,7 +82,8 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new(shared: Arc<Shared>, gate: Gate, clock: Clock) -> Rc<Self> {
-        Rc::new(Self { connections: Connections::new(clock, shared.config.limits), shared, gate, clock })
+        let meter = Rc::new(Meter { gate: gate.clone(), clock });
+        Rc::new(Self { connections: Connections::new(meter, shared.config.limits), shared, gate, clock })
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -97,6 +100,10 @@ impl Service {
 
     pub(super) fn clock(&self) -> Clock {
         self.clock
+    }
+
+    pub(super) fn meter(&self) -> &Rc<Meter> {
+        &self.connections.meter
     }
 
     /// A client, as its connection begins.
@@ -118,6 +125,7 @@ impl Service {
         request: Request<Incoming>,
         caller: Rc<Caller>,
     ) -> Response<Body> {
+        let mut account = Some(self.meter().begin());
         let id = headers::request_id(request.headers());
         let route = classify::route(request.method(), request.uri().path());
         let (parts, body) = request.into_parts();
@@ -125,9 +133,15 @@ impl Service {
         let mut parts = Box::new(parts);
         parts.headers.insert(headers::X_REQUEST_ID, id.clone());
         let is_http1 = parts.version < Version::HTTP_2;
-        let mut response = match self.steps(route, parts, body, &caller).await {
-            Ok(response) => response,
+        let mut response = match self.steps(route, parts, body, &caller, &mut account).await {
+            Ok(response) => {
+                if let Some(account) = account {
+                    account.end(Outcome::Own);
+                }
+                response
+            }
             Err(Refused { refusal, closes }) => {
+                let refusal = ended(account, refusal);
                 tracing::debug!(request = ?id, %refusal, "a request is refused");
                 // Its connection may not have heard of the end yet.
                 let closes = closes || refusal == Refusal::Rejected(Rejection::ShuttingDown);
@@ -149,12 +163,15 @@ impl Service {
     /// 3. What it takes: how many slots.
     /// 4. A permit: at once, or after a wait in which an instance may start.
     /// 5. The attempts, and the answer's body back.
+    ///
+    /// Whoever ends the request takes its account.
     async fn steps(
         self: &Rc<Self>,
         route: Route,
         mut parts: Box<Parts>,
         mut body: Incoming,
         caller: &Rc<Caller>,
+        account: &mut Option<Account>,
     ) -> Result<Response<Body>, Refused> {
         let (tenant, way) = match self.head(route, &mut parts, !body.is_end_stream(), caller) {
             Ok(decided) => decided,
@@ -180,7 +197,7 @@ impl Service {
                     self.shared.toward.authorization.is_some() || !headers::bears_key(&parts.headers)
                 });
                 let outgoing = self.outgoing(parts, bytes, caller);
-                Box::pin(self.live(outgoing, dialect, question)).await.map_err(Refused::from)
+                Box::pin(self.live(outgoing, dialect, question, account)).await.map_err(Refused::from)
             }
             Way::Waits { slots: slots_of, wait_max } => {
                 let (slots, is_stream) = slots_of.demand(&parts, &bytes).await;
@@ -194,6 +211,7 @@ impl Service {
                     reservation,
                     caller: caller.clone(),
                     dialect,
+                    account: account.take(),
                 };
                 let Some(plan) = plan else { return Ok(self.clone().serve(wanted).await?) };
                 // What was sent to the client while it waited is not packed.
@@ -207,15 +225,28 @@ impl Service {
 
     /// A permit, the attempts, and the answer's body back.
     async fn serve(self: Rc<Self>, wanted: Wanted) -> Result<Response<Body>, Refusal> {
-        let Wanted { request, ask, parts, bytes, reservation, caller, dialect } = wanted;
-        let arrived = self.clock.mono();
-        let permit = self.gate.acquire_as(request, ask).await.map_err(Refusal::Rejected)?;
+        let Wanted { request, ask, parts, bytes, reservation, caller, dialect, mut account } = wanted;
+        let asked = self.clock.mono();
+        let permit = match self.gate.acquire_as(request, ask).await {
+            Ok(permit) => permit,
+            Err(because) => return Err(ended(account, Refusal::Rejected(because))),
+        };
         let granted = self.clock.mono();
+        if let Some(account) = &mut account {
+            account.granted(asked, granted);
+        }
         let outgoing = self.outgoing(parts, bytes, &caller);
-        let (mut response, sent) = forward::forward(&self.connections, &outgoing, permit, dialect).await?;
+        let (mut response, sent) = match forward::forward(&self.connections, &outgoing, permit, dialect).await
+        {
+            Ok(answered) => answered,
+            Err(refusal) => return Err(ended(account, refusal)),
+        };
         // From here on the request cannot be sent again, so its body need not be kept.
         drop((outgoing, reservation));
-        tell(&mut response, &sent, arrived, granted);
+        tell(&mut response, &sent, asked, granted);
+        if let Some(account) = account {
+            response.body_mut().carry(account);
+        }
         Ok(response)
     }
 
@@ -285,6 +316,7 @@ impl Service {
         outgoing: Outgoing,
         dialect: Dialect,
         question: Option<Question>,
+        account: &mut Option<Account>,
     ) -> Result<Response<Body>, Refusal> {
         let Some(upstream) = self.gate.live(self.shared.config.pool) else {
             return match question {
@@ -301,6 +333,9 @@ impl Service {
             forward::forward_live(&self.connections, &outgoing, &upstream, dialect).await?;
         if let Some(agent) = sent.by.label.clone() {
             response.headers_mut().insert(headers::X_AGENT, agent);
+        }
+        if let Some(account) = account.take() {
+            response.body_mut().carry(account);
         }
         match question {
             Some(question) if response.status() == StatusCode::OK && outgoing.is_get() => {
@@ -348,6 +383,7 @@ struct Wanted {
     reservation: Reservation,
     caller: Rc<Caller>,
     dialect: Dialect,
+    account: Option<Account>,
 }
 
 /// How many slots a request takes, as far as its head tells.
@@ -418,6 +454,14 @@ fn refuse_midway(refusal: Refusal, parts: &Parts, body: Incoming) -> Refused {
         tokio::task::spawn_local(hold::drain(body));
     }
     Refused::closing(refusal)
+}
+
+/// Counts a refusal, unless the request was counted already.
+fn ended(account: Option<Account>, refusal: Refusal) -> Refusal {
+    if let Some(account) = account {
+        account.end(refusal.outcome());
+    }
+    refusal
 }
 
 fn is_read(method: &Method) -> bool {

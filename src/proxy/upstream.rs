@@ -18,9 +18,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Limits;
+use super::account::Meter;
 use super::connection::notice_vanished;
 use super::gather::Gather;
-use crate::clock::Clock;
 use crate::core::{AgentKey, Mono};
 use crate::gate::{Gate, Upstream};
 
@@ -153,19 +153,19 @@ impl Driver {
 /// The idle connections of one worker.
 #[derive(Debug)]
 pub(super) struct Connections {
-    clock: Clock,
+    pub(super) meter: Rc<Meter>,
     pub(super) limits: Limits,
     idle: RefCell<BTreeMap<AgentKey, Vec<Connection>>>,
 }
 
 impl Connections {
-    pub(super) fn new(clock: Clock, limits: Limits) -> Rc<Self> {
-        Rc::new(Self { clock, limits, idle: RefCell::default() })
+    pub(super) fn new(meter: Rc<Meter>, limits: Limits) -> Rc<Self> {
+        Rc::new(Self { meter, limits, idle: RefCell::default() })
     }
 
     /// The connection that was used last, if one is still good.
     pub(super) fn take(&self, agent: AgentKey) -> Option<Connection> {
-        let now = self.clock.mono();
+        let now = self.meter.clock.mono();
         let mut idle = self.idle.borrow_mut();
         let kept = idle.get_mut(&agent)?;
         while let Some(mut connection) = kept.pop() {
@@ -183,7 +183,7 @@ impl Connections {
             return;
         }
         connection.is_reused = true;
-        connection.idle_since = self.clock.mono();
+        connection.idle_since = self.meter.clock.mono();
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(agent).or_default();
         if kept.len() < IDLE_CONNECTIONS_MAX {
@@ -196,7 +196,7 @@ impl Connections {
     }
 
     fn drop_old(&self) {
-        let now = self.clock.mono();
+        let now = self.meter.clock.mono();
         self.idle.borrow_mut().retain(|_, kept| {
             kept.retain_mut(|connection| {
                 now.since(connection.idle_since) < IDLE_MAX && connection.is_ready()

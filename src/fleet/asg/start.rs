@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::config::Builder;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_sdk_autoscaling::types::AutoScalingGroup;
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,12 +17,14 @@ use crate::aws;
 use crate::clock::Clock;
 use crate::core::GroupId;
 use crate::fleet::FleetNews;
+use crate::metrics::{AwsCalls, CountCalls};
 
 /// For the first look at the groups. Clients wait for as long: their connections are queued by the kernel.
 const CHECK_MAX: Duration = Duration::from_secs(10);
 
 impl AsgFleet {
-    /// Finds the groups, and says what there is to say about them. The core asks for the first look.
+    /// Finds the groups, and says what there is to say about them. The core asks for the first look. What AWS is called for
+    /// is counted in `calls`.
     ///
     /// 1. Without a region or credentials, without the right to look, or without one of the groups, there is no start.
     /// 2. If AWS cannot be reached or fails, the balancer starts all the same: servers that run may register.
@@ -35,14 +38,15 @@ impl AsgFleet {
         config: AsgConfig,
         clock: Clock,
         news: UnboundedSender<FleetNews>,
+        calls: AwsCalls,
     ) -> Result<Self, AsgError> {
-        let shared = aws::config().await;
-        let once = aws_sdk_autoscaling::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
+        let shared = Builder::from(&aws::config().await).interceptor(CountCalls(calls));
+        let once = shared.clone().retry_config(RetryConfig::disabled());
         let fleet = Self {
             states: Mutex::new(config.groups.iter().map(|_| GroupState::default()).collect()),
             groups: config.groups,
             wake: config.wake,
-            reader: Client::new(&shared),
+            reader: Client::from_conf(shared.build()),
             writer: Client::from_conf(once.build()),
             clock,
             news,

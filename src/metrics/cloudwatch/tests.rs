@@ -24,6 +24,8 @@ struct Story {
     fates: RefCell<VecDeque<Fate>>,
     /// When each put began, in milliseconds, and the queue's maximum that it told.
     told: RefCell<Vec<(u128, u64)>>,
+    /// Whether each told that a wake is wanted.
+    wanted: RefCell<Vec<bool>>,
 }
 
 impl Story {
@@ -35,6 +37,7 @@ impl Story {
             puts: Puts::default(),
             fates: RefCell::new(fates.iter().copied().collect()),
             told: RefCell::default(),
+            wanted: RefCell::default(),
         }
     }
 
@@ -56,7 +59,8 @@ impl Story {
 
 impl Put for &Story {
     async fn put(&mut self, reading: Reading) -> Result<(), CallError> {
-        self.told.borrow_mut().push((self.clock.mono().0.as_millis(), reading.queued_peak));
+        self.told.borrow_mut().push((self.clock.mono().0.as_millis(), reading.peak.queued as u64));
+        self.wanted.borrow_mut().push(reading.peak.wake_wanted);
         let Fate(seconds, works) = self.fates.borrow_mut().pop_front().unwrap_or(WORKS);
         sleep(Duration::from_secs(seconds)).await;
         if works { Ok(()) } else { Err(CallError::NoRegion) }
@@ -168,14 +172,61 @@ async fn a_failure_shows_its_mend_until_a_put_works() {
     assert_eq!(story.puts.snapshot(), PutsSnapshot { puts: 1, failures: 1, last_error: None });
 }
 
+/// A wish that nobody could put.
+#[tokio::test(start_paused = true)]
+async fn a_wake_that_is_wanted_is_told_at_once_and_until_a_put_worked() {
+    let story = Story::new(&[WORKS, WORKS, FAILS]);
+    let wanted = RefCell::new(Vec::new());
+    let told = story
+        .told_while(async {
+            let agent = story.gate.register("a", None);
+            story.gate.report(agent, &"a".into(), report(1, 1));
+            let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
+            let permit = story.gate.acquire(ask).await.unwrap();
+            seconds(1).await;
+            let mut waiting = std::pin::pin!(story.gate.acquire(ask));
+            assert!(timeout(Duration::from_secs(3), waiting.as_mut()).await.is_err());
+            story.gate.disconnected(agent);
+            assert!(timeout(Duration::from_secs(1), waiting.as_mut()).await.is_err());
+            let again = story.gate.register("b", None);
+            story.gate.report(again, &"b".into(), report(2, 2));
+            assert!(timeout(Duration::from_secs(1), waiting.as_mut()).await.is_ok());
+            seconds(30).await;
+            wanted.replace(story.wanted.take());
+            drop(permit);
+        })
+        .await;
+    assert_eq!(told, [(0, 0), (1_000, 1), (4_000, 1), (14_000, 1), (24_000, 0)]);
+    assert_eq!(wanted.take(), [false, false, true, true, false], "the put that failed is told again");
+}
+
+/// Terraform's alarms read the file: both have one source.
 #[tokio::test]
-async fn a_put_has_five_metrics_of_high_resolution_with_their_pool() {
+async fn what_is_put_is_what_the_alarms_expect() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/terraform/metrics.json");
+    let expected: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let gate = gate(Clock::start());
+    let metrics = Reading::take(&gate, &gate.watch_queue(), Peak::default()).metrics();
+    let names: Vec<&str> = metrics.iter().map(|metric| metric.metric_name().unwrap()).collect();
+    assert_eq!(expected["metrics"], serde_json::json!(names));
+    for metric in &metrics {
+        let dimensions: serde_json::Map<String, serde_json::Value> = metric
+            .dimensions()
+            .iter()
+            .map(|dimension| (dimension.name().unwrap().to_owned(), dimension.value().unwrap().into()))
+            .collect();
+        assert_eq!(expected["dimensions"], serde_json::Value::Object(dimensions));
+    }
+}
+
+#[tokio::test]
+async fn a_put_has_six_metrics_of_high_resolution_with_their_pool() {
     let gate = gate(Clock::start());
     let agent = gate.register("a", None);
     gate.report(agent, &"a".into(), report(1, 4));
     let ask = Ask { pool: POOL, tenant: TenantId(0), slots: 1, wait_max: None };
     let _permit = gate.acquire(ask).await.unwrap();
-    let reading = Reading::take(&gate, &gate.watch_queue(), 9);
+    let reading = Reading::take(&gate, &gate.watch_queue(), Peak { queued: 9, wake_wanted: true });
     let metrics = reading.metrics();
     let told: Vec<_> = metrics.iter().map(|it| (it.metric_name().unwrap(), it.value().unwrap())).collect();
     assert_eq!(
@@ -186,6 +237,7 @@ async fn a_put_has_five_metrics_of_high_resolution_with_their_pool() {
             ("slots_processing", 1.0),
             ("slots_total", 4.0),
             ("agents", 1.0),
+            ("wake_wanted", 1.0),
         ]
     );
     for metric in &metrics {

@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::{Anthropic, Error, OpenAi, Refusal, Row, anthropic_type, openai_type};
+use crate::metrics::{Label, Outcome};
 use crate::proxy::classify::Dialect;
 
 /// The most of a server's words that is repeated, in characters.
@@ -12,15 +13,15 @@ const MESSAGE_CHARS_MAX: usize = 4096;
 
 /// The last event of a stream that was cut.
 pub(in crate::proxy) fn error_event(dialect: Dialect, message: &str) -> Bytes {
-    let row = Row { status: StatusCode::BAD_GATEWAY, code: "upstream_failed", retry_after: None };
-    event(dialect, &row, row.code, None, message)
+    let row = Row { status: StatusCode::BAD_GATEWAY, code: Outcome::UpstreamFailed, retry_after: None };
+    event(dialect, &row, row.code.value(), None, message)
 }
 
 impl Refusal {
     /// The refusal as the only event of a stream. What its headers would say is in the event.
     pub(in crate::proxy) fn to_event(&self, dialect: Dialect) -> Bytes {
         let row = self.row();
-        event(dialect, &row, row.code, None, &self.to_string())
+        event(dialect, &row, row.code.value(), None, &self.to_string())
     }
 }
 
@@ -37,7 +38,7 @@ pub(in crate::proxy) fn answer_event(dialect: Dialect, status: StatusCode, body:
         #[serde(rename = "type")]
         kind: Option<String>,
     }
-    let row = Row { status, code: "", retry_after: None };
+    let row = Row { status, code: Outcome::Served, retry_after: None };
     let told = serde_json::from_slice::<Outer>(body).ok().map(|outer| outer.error);
     let (text, kind) = match told {
         Some(Inner { message, kind }) => (message, kind),
