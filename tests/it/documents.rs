@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::folder::Folder;
 use crate::support::tls::Identity;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/testing.md",
@@ -19,6 +19,7 @@ const DOCUMENTS: [&str; 8] = [
     "docs/waiting.md",
     "docs/limits.md",
     "docs/upgrade.md",
+    "docs/observe.md",
 ];
 const AWS: &str = "docs/aws.md";
 
@@ -78,7 +79,7 @@ fn commands(document: &str) -> Vec<String> {
                 assert!(!started.is_empty(), "{document}: a unit that starts nothing");
                 commands.extend(started.into_iter().map(str::to_owned));
             }
-            "json" | "text" => {}
+            "json" | "text" | "yaml" => {}
             language => panic!("{document}: nobody checks blocks of '{language}'"),
         }
     }

@@ -1,0 +1,166 @@
+//! Each request is counted once, by how it ended; each failure of a server by its kind.
+
+use std::time::Duration;
+
+use paddock::metrics::{Label, Outcome, UpstreamError};
+use paddock::proxy::Limits;
+use serde_json::{Value, json};
+
+use crate::support::fake_llama::{FakeConfig, FakeLlama};
+use crate::support::gateway::{Gateway, GatewayConfig, one_server, until_at_rest, until_waiting};
+use crate::support::http::{self, RawClient, post, post_json, try_post_json};
+use crate::support::wait::{eventually, free_addr};
+
+const CHAT: &str = "/v1/chat/completions";
+const SOON: Duration = Duration::from_secs(10);
+
+fn chat(fake: Value) -> Value {
+    json!({"messages": [], "fake": fake})
+}
+
+fn ended(gateway: &Gateway) -> Vec<(&'static str, u64)> {
+    let count = |&outcome| (Outcome::value(outcome), gateway.gate.instruments().requests.of(outcome).get());
+    Outcome::ALL.iter().map(count).filter(|(_, count)| *count > 0).collect()
+}
+
+fn failed(gateway: &Gateway) -> Vec<(&'static str, u64)> {
+    let count =
+        |&kind| (UpstreamError::value(kind), gateway.gate.instruments().upstream_errors.of(kind).get());
+    UpstreamError::ALL.iter().map(count).filter(|(_, count)| *count > 0).collect()
+}
+
+/// How many spans were measured: queue, first byte, whole.
+fn timed(gateway: &Gateway) -> (u64, u64, u64) {
+    let all = gateway.gate.instruments();
+    (all.queue_wait.count(), all.time_to_first_byte.count(), all.request_duration.count())
+}
+
+async fn until_ended(gateway: &Gateway, expected: &[(&str, u64)]) {
+    eventually(&format!("{expected:?}"), SOON, async || (ended(gateway) == expected).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_is_served_is_timed() {
+    let (gateway, _fake) = one_server(2).await;
+    assert_eq!(post_json(gateway.addr(), CHAT, &chat(json!({}))).await.status, 200);
+    assert_eq!(post_json(gateway.addr(), CHAT, &chat(json!({"status": 400}))).await.status, 400);
+    assert_eq!(post_json(gateway.addr(), CHAT, &chat(json!({"empty": true}))).await.status, 200);
+    until_ended(&gateway, &[("served", 3)]).await;
+    assert_eq!(timed(&gateway), (3, 3, 3));
+    // What takes no slot is counted, and not timed.
+    assert_eq!(http::get(gateway.addr(), "/v1/models").await.status, 200);
+    until_ended(&gateway, &[("served", 4)]).await;
+    assert_eq!(timed(&gateway), (3, 3, 3));
+    assert_eq!(failed(&gateway), []);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_counted_wherever_it_was() {
+    let (gateway, _fake) = one_server(1).await;
+    let mut reading = RawClient::connect(gateway.addr()).await;
+    reading.post(CHAT, &json!({"stream": true, "fake": {"hold_stream": "never"}})).await;
+    assert_eq!(reading.head().await.status, 200);
+    assert!(reading.chunk().await.unwrap().is_some());
+    let mut waiting = RawClient::connect(gateway.addr()).await;
+    waiting.post(CHAT, &chat(json!({}))).await;
+    until_waiting(&gateway, 1).await;
+    assert_eq!(gateway.gate.instruments().buffered_bytes.get() as usize, chat(json!({})).to_string().len());
+    drop(waiting);
+    until_ended(&gateway, &[("cancelled", 1)]).await;
+    drop(reading);
+    until_ended(&gateway, &[("cancelled", 2)]).await;
+    until_at_rest(&gateway).await;
+    assert_eq!(timed(&gateway), (1, 1, 0), "the one that had a slot");
+    assert_eq!(gateway.gate.instruments().buffered_bytes.get(), 0);
+    assert_eq!(failed(&gateway), []);
+}
+
+#[tokio::test]
+async fn failures_of_a_server_are_counted_by_kind() {
+    let config = GatewayConfig::default();
+    let limits = Limits { first_byte_max: Some(Duration::from_millis(300)), ..config.proxy.limits };
+    let config = GatewayConfig { proxy: paddock::proxy::ProxyConfig { limits, ..config.proxy }, ..config };
+    let gateway = Gateway::start(config);
+    let fake = FakeLlama::start(FakeConfig::default()).await;
+    gateway.attach("a", fake.addr(), 4);
+    assert!(try_post_json(gateway.addr(), CHAT, &chat(json!({"die": "mid_stream"}))).await.is_none());
+    until_ended(&gateway, &[("broken", 1)]).await;
+    assert_eq!(failed(&gateway), [("broken", 1)]);
+    assert_eq!(post_json(gateway.addr(), CHAT, &chat(json!({"hold": "never"}))).await.status, 504);
+    until_ended(&gateway, &[("broken", 1), ("upstream_timeout", 1)]).await;
+    assert_eq!(failed(&gateway), [("timeout", 1), ("broken", 1)]);
+    assert_eq!(post_json(gateway.addr(), CHAT, &chat(json!({"die": "before_head"}))).await.status, 502);
+    until_ended(&gateway, &[("broken", 1), ("upstream_failed", 1), ("upstream_timeout", 1)]).await;
+    assert_eq!(failed(&gateway), [("died", 2), ("timeout", 1), ("broken", 1)]);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_counted_by_its_code() {
+    let config = GatewayConfig::default();
+    let core = paddock::core::Config { queue_max: 1, ..config.core };
+    let mut gateway = Gateway::start(GatewayConfig { core, ..config });
+    let addr = gateway.addr();
+    for (path, status) in [("/health", 200), ("/tools", 403), ("/favicon.ico", 404), ("/v1/models", 503)] {
+        assert_eq!(http::get(addr, path).await.status, status, "{path}");
+    }
+    let large = json!({"prompt": "~".repeat(2 << 20)});
+    assert_eq!(post_json(addr, CHAT, &large).await.status, 413);
+    let mut doubtful = RawClient::connect(addr).await;
+    doubtful
+        .send("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    assert_eq!(doubtful.head().await.status, 400);
+    let mut unreadable = RawClient::connect(addr).await;
+    unreadable.send("NONSENSE\r\n\r\n").await;
+    assert_eq!(unreadable.head().await.status, 400);
+    let mut upgrading = RawClient::connect(addr).await;
+    upgrading.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+    assert_eq!(upgrading.head().await.status, 501);
+    let mut impatient = RawClient::connect(addr).await;
+    let text = String::from_utf8(post(CHAT, &chat(json!({})))).unwrap();
+    impatient.send(text.replacen("Host: test\r\n", "Host: test\r\nX-Paddock-Deadline-Ms: 0\r\n", 1)).await;
+    assert_eq!(impatient.head().await.status, 504);
+    let mut waiting = RawClient::connect(addr).await;
+    waiting.post(CHAT, &chat(json!({}))).await;
+    until_waiting(&gateway, 1).await;
+    assert_eq!(post_json(addr, CHAT, &chat(json!({}))).await.status, 429);
+    let expected = [
+        ("own", 1),
+        ("bad_request", 2),
+        ("upgrade_refused", 1),
+        ("forbidden", 1),
+        ("no_server", 1),
+        ("not_found", 1),
+        ("request_too_large", 1),
+        ("queue_full", 1),
+        ("queue_timeout", 1),
+    ];
+    until_ended(&gateway, &expected).await;
+    gateway.drain().await;
+    assert_eq!(waiting.head().await.status, 503);
+    let shutting_down = gateway.gate.instruments().requests.of(Outcome::ShuttingDown).get();
+    assert_eq!(shutting_down, 1);
+    assert_eq!(timed(&gateway), (0, 0, 0), "none had a slot");
+}
+
+#[tokio::test]
+async fn a_server_that_loads_or_is_gone_is_counted_at_each_attempt() {
+    let gateway = Gateway::start(GatewayConfig::default());
+    let fake = FakeLlama::start(FakeConfig::default()).await;
+    fake.set_loading(true);
+    gateway.attach("a", fake.addr(), 1);
+    gateway.attach("b", free_addr(), 1);
+    let mut client = RawClient::connect(gateway.addr()).await;
+    client.post(CHAT, &chat(json!({}))).await;
+    eventually("both failed", SOON, async || {
+        let kinds: Vec<&str> = failed(&gateway).iter().map(|(kind, _)| *kind).collect();
+        (kinds == ["could_not_connect", "not_ready"]).then_some(())
+    })
+    .await;
+    fake.set_loading(false);
+    gateway.attach("a", fake.addr(), 1);
+    assert_eq!(client.head().await.status, 200);
+    client.body().await;
+    until_ended(&gateway, &[("served", 1)]).await;
+    assert_eq!(timed(&gateway).2, 1, "however often it was tried");
+}
