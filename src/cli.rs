@@ -5,6 +5,8 @@
 //!    a flag and the environment can never mean different things.
 //! 3. What only several flags together can get wrong is checked, names are resolved (the balancer's in the EC2 metadata
 //!    too), and the token's file is read.
+//!
+//! With `--check` that is all, and the metadata is not asked: it would be silent where no instance is.
 
 mod agent;
 mod balancer;
@@ -29,6 +31,8 @@ pub enum Invocation {
     Balancer(BalancerConfig),
     /// Be an agent.
     Agent(AgentConfig),
+    /// Say that the configuration is valid, as `--check` asked.
+    Checked,
     /// Make a key for a client.
     NewKey {
         /// Whose.
@@ -112,10 +116,14 @@ pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<
                 Some(path) => with_file(&path.clone(), &arguments, &matches)?,
                 None => flags,
             };
-            flags.into_config().map(Invocation::Balancer).map_err(|error| Stop::Wrong(error.to_string()))
+            let is_check = flags.check;
+            let config = flags.into_config().map_err(|error| Stop::Wrong(error.to_string()))?;
+            Ok(if is_check { Invocation::Checked } else { Invocation::Balancer(config) })
         }
         Subcommand::Agent(flags) => {
-            flags.into_config().map(Invocation::Agent).map_err(|error| Stop::Wrong(error.to_string()))
+            let is_check = flags.check;
+            let config = flags.into_config().map_err(|error| Stop::Wrong(error.to_string()))?;
+            Ok(if is_check { Invocation::Checked } else { Invocation::Agent(config) })
         }
         Subcommand::Key(KeyCommand::New { name }) => Ok(Invocation::NewKey { name }),
         Subcommand::ExecChild(ExecChild { parent, command }) => Ok(Invocation::ExecChild { parent, command }),

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             }
             run_agent(config)
         }
+        Ok(Invocation::Checked) => tell_valid(),
         Ok(Invocation::NewKey { name }) => new_key(&name),
         Err(Stop::Help(help)) => {
             // A reader that went away has seen enough.
@@ -101,6 +102,15 @@ fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
     end
 }
 
+/// As `nginx -t` does: a line for people, and the exit code for programs.
+fn tell_valid() -> anyhow::Result<ExitCode> {
+    if let Err(error) = log_filter() {
+        return Ok(complain(WRONG_INPUT, &error));
+    }
+    writeln!(std::io::stdout(), "the configuration is valid").context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The key and its line are for programs too; what they are is said beside them.
 #[expect(clippy::print_stderr, reason = "for the person who asked for it")]
 fn new_key(name: &str) -> anyhow::Result<ExitCode> {
@@ -119,17 +129,22 @@ fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }
 
-/// On standard error; `RUST_LOG` says what.
-fn start_log(format: LogFormat) -> anyhow::Result<()> {
-    let filter = match std::env::var("RUST_LOG") {
+/// What is logged, by `RUST_LOG`.
+fn log_filter() -> anyhow::Result<EnvFilter> {
+    match std::env::var("RUST_LOG") {
         Ok(directives) if !directives.is_empty() => {
             let usage = "write a level or target=level, such as debug or paddock::scaler=debug";
             EnvFilter::try_new(&directives).map_err(|error| {
                 anyhow::anyhow!("RUST_LOG: '{directives}' is not a filter ({error}); {usage}")
-            })?
+            })
         }
-        Ok(_) | Err(_) => EnvFilter::new("info"),
-    };
+        Ok(_) | Err(_) => Ok(EnvFilter::new("info")),
+    }
+}
+
+/// On standard error.
+fn start_log(format: LogFormat) -> anyhow::Result<()> {
+    let filter = log_filter()?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),

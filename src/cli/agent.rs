@@ -52,6 +52,9 @@ pub(super) struct Flags {
     /// work [default: never]
     #[arg(long, env = "PADDOCK_ORPHAN_TIMEOUT", value_name = "TIME", value_parser = interval)]
     orphan_timeout: Option<Duration>,
+    /// Check the configuration and the files that it names, say that it is valid, and start nothing
+    #[arg(long)]
+    pub(super) check: bool,
     /// How the log is written
     #[arg(long, env = "PADDOCK_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,

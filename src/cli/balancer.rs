@@ -17,8 +17,8 @@ use self::access::AccessFlags;
 use self::keepalive::KeepaliveFlags;
 use self::limits::LimitFlags;
 use self::listen::{Listen, ListenFlags};
-use super::complaint::{CheckError, token};
-use super::metadata;
+use super::complaint::{CheckError, resolved, token};
+use super::metadata::{self, Asking};
 use crate::config::{
     BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, asg_name, cloudwatch_namespace, count,
     count_above_zero, duration, interval, metrics_prefix, network, peer, secret, switch, threads,
@@ -135,6 +135,10 @@ pub(super) struct Flags {
     cloudwatch_namespace: Option<String>,
     #[command(flatten)]
     access: AccessFlags,
+    /// Check the configuration and the files that it names, say that it is valid, and start nothing: nothing is listened
+    /// on, and AWS is not asked
+    #[arg(long)]
+    pub(super) check: bool,
     /// How the log is written
     #[arg(long, env = "PADDOCK_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -174,10 +178,18 @@ impl Flags {
         if body > all {
             return Err(CheckError::BodyAboveBuffer { body, all });
         }
-        let Listen { proxy_addr, management_addr, inherited, takes_over } = self.listen.into_listen()?;
+        let asking = if self.check { Asking::Nobody } else { Asking::Metadata };
+        let Listen { proxy_addr, management_addr, inherited, takes_over } =
+            self.listen.into_listen(asking)?;
         let (keys, tls) = (self.access.keys()?, self.access.tls()?);
+        if self.check
+            && let Some(address) = &self.statsd_addr
+        {
+            resolved("--statsd-addr", address, asking)?;
+        }
+        let statsd_addr = self.statsd_addr;
         let statsd_addr =
-            self.statsd_addr.map(|address| metadata::located("--statsd-addr", &address)).transpose()?;
+            statsd_addr.map(|address| metadata::located("--statsd-addr", &address, asking)).transpose()?;
         let management_token = token(self.management_token, self.management_token_file)?;
         check_access(management_addr, management_token.is_some(), self.management_no_auth)?;
         let (default_life, looks) = match fleet {

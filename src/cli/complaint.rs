@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Stop;
-use super::metadata::located;
+use super::metadata::{Asking, located};
 use crate::agent::LocateError;
 use crate::config::{HostPort, Secret, ValueError, secret};
 use crate::inherited::InheritedError;
@@ -179,8 +179,12 @@ pub enum CheckError {
 }
 
 /// The socket's address, after the metadata and the system's resolver were asked.
-pub(super) fn resolved(flag: &'static str, address: &HostPort) -> Result<SocketAddr, CheckError> {
-    let address = &located(flag, address)?;
+pub(super) fn resolved(
+    flag: &'static str,
+    address: &HostPort,
+    asking: Asking,
+) -> Result<SocketAddr, CheckError> {
+    let address = &located(flag, address, asking)?;
     address.resolve().map_err(|error| CheckError::Unresolved { flag, address: address.clone(), error })
 }
 

@@ -98,10 +98,10 @@ pub(super) fn merged(
     Ok(program.iter().cloned().chain(own(flags)).chain(rest.iter().cloned()).chain(own(command)).collect())
 }
 
-/// The key of a flag; the command after `--` has one too, the file itself has none.
+/// The key of a flag; the command after `--` has one too. The file itself has none, nor has what a single call asks for.
 fn name(argument: &Arg) -> Option<&str> {
     match argument.get_long() {
-        Some("config") => None,
+        Some("config" | "check") => None,
         Some(long) => Some(long),
         None => argument.is_last_set().then(|| argument.get_id().as_str()),
     }

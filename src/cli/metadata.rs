@@ -1,5 +1,6 @@
 //! Addresses that stand in the EC2 instance metadata.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -16,6 +17,15 @@ const ATTEMPTS_MAX: u32 = 10;
 /// Between two of them.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Who may be asked for an address that stands in the metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// The metadata, which the address is needed from.
+    Metadata,
+    /// Nobody: any address will do in its place.
+    Nobody,
+}
+
 /// Whether the address stands in the metadata.
 pub(super) fn needs(flag: &'static str, address: &HostPort, presence: Presence) -> Result<bool, CheckError> {
     match (address.entry(), presence) {
@@ -29,9 +39,17 @@ pub(super) fn needs(flag: &'static str, address: &HostPort, presence: Presence) 
 
 /// The address with its host written out. Asks the metadata if it must, and blocks meanwhile: not to be called within a
 /// runtime.
-pub(super) fn located(flag: &'static str, address: &HostPort) -> Result<HostPort, CheckError> {
+pub(super) fn located(
+    flag: &'static str,
+    address: &HostPort,
+    asking: Asking,
+) -> Result<HostPort, CheckError> {
     if !needs(flag, address, Presence::detect())? {
         return Ok(address.clone());
+    }
+    if asking == Asking::Nobody {
+        // Whichever it is, others reach it.
+        return Ok(address.at(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
     }
     let runtime = Builder::new_current_thread().enable_all().build().map_err(CheckError::Runtime)?;
     let mut imds = Imds::from_environment();

@@ -9,7 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fleet::stand_in::{mark, running, sleeper, until};
 
-fn paddock() -> Command {
+/// The program, in an environment that says nothing.
+pub fn paddock() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_paddock"));
     let is_ours = |name: &str| name.starts_with("PADDOCK_") || name.starts_with("AWS_");
     for (name, _) in std::env::vars().filter(|(name, _)| is_ours(name)) {
@@ -20,7 +21,7 @@ fn paddock() -> Command {
 }
 
 /// Runs a program that is to end by itself; returns its only line.
-fn complaint(command: &mut Command, code: i32) -> String {
+pub fn complaint(command: &mut Command, code: i32) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(code), "{command:?}: {stderr}");

@@ -7,6 +7,7 @@ mod support;
 
 mod aws;
 mod bench_figures;
+mod check;
 mod cli;
 mod cloudwatch;
 mod conformance;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use super::super::complaint::{CheckError, resolved};
+use super::super::metadata::Asking;
 use crate::config::{HostPort, listening, switch};
 use crate::inherited::{self, Inherited, InheritedError};
 
@@ -34,19 +35,21 @@ pub(super) struct Listen {
 }
 
 impl ListenFlags {
-    pub(super) fn into_listen(self) -> Result<Listen, CheckError> {
+    pub(super) fn into_listen(self, asking: Asking) -> Result<Listen, CheckError> {
         let inherited = inherited::take()?;
         let proxy_addr = placed(
             "--reverseproxy-addr",
             self.reverseproxy_addr.as_ref(),
             PROXY_ADDR,
             inherited.proxy.as_ref(),
+            asking,
         )?;
         let management_addr = placed(
             "--management-addr",
             self.management_addr.as_ref(),
             MANAGEMENT_ADDR,
             inherited.management.as_ref(),
+            asking,
         )?;
         if proxy_addr == management_addr && proxy_addr.port() != 0 {
             return Err(CheckError::SameAddress(proxy_addr));
@@ -61,8 +64,9 @@ fn placed(
     given: Option<&HostPort>,
     default: SocketAddr,
     socket: Option<&TcpListener>,
+    asking: Asking,
 ) -> Result<SocketAddr, CheckError> {
-    let given = given.map(|address| resolved(flag, address)).transpose()?;
+    let given = given.map(|address| resolved(flag, address, asking)).transpose()?;
     let Some(socket) = socket else { return Ok(given.unwrap_or(default)) };
     let unusable = |error| InheritedError::Unusable { number: 1, error };
     let address = socket.local_addr().map_err(unusable)?;
@@ -82,7 +86,7 @@ mod tests {
         let address = socket.local_addr().unwrap();
         let place = |given: Option<&str>, socket| {
             let given = given.map(|text| listening(text).unwrap());
-            placed("--reverseproxy-addr", given.as_ref(), PROXY_ADDR, socket)
+            placed("--reverseproxy-addr", given.as_ref(), PROXY_ADDR, socket, Asking::Nobody)
         };
         assert_eq!(place(None, None).unwrap(), PROXY_ADDR);
         assert_eq!(place(Some("127.0.0.1:1"), None).unwrap().port(), 1);
