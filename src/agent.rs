@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::HostPort;
+use crate::notify;
 
 mod imds;
 mod llamacpp;
@@ -34,6 +35,9 @@ const LOCATE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The first pause: the network of a fresh instance may be late by moments.
 const LOCATE_PAUSE_MIN: Duration = Duration::from_millis(250);
+
+/// Beyond `--monitoring-interval`, for a look at a server that hangs: each of its questions takes seconds.
+const LOOK_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// What `paddock agent` runs on.
 #[derive(Debug, Clone)]
@@ -116,8 +120,15 @@ pub async fn run(config: AgentConfig, clock: Clock, cancel: CancellationToken) -
         let (observations, machine) = (observations.clone(), machine.clone());
         orphan::keep(timeout, orphan::Watched { registered, observations, machine, instance_id }, clock)
     });
+    let seen = observations.clone();
+    let look_age_max = LOOK_AGE_MAX + config.interval;
+    let signs = notify::keep(move || match seen.borrow().as_deref() {
+        Some(latest) if clock.mono().since(latest.sampled) <= look_age_max => Ok(()),
+        Some(_) | None => Err("llama.cpp was not looked at lately"),
+    });
     let following = config.imds.map(|imds| machine::follow(imds, machine.clone()));
-    let machine_side = async { tokio::join!(OptionFuture::from(vigil), OptionFuture::from(following)) };
+    let machine_side =
+        async { tokio::join!(OptionFuture::from(vigil), OptionFuture::from(following), signs) };
     tokio::join!(probing, registering, cancel.run_until_cancelled(machine_side));
     Ok(())
 }

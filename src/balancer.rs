@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,7 @@ use crate::gate::Gate;
 use crate::management::{self, ManagementConfig, Token};
 use crate::metrics::cloudwatch::{self, Puts};
 use crate::metrics::statsd::{self, StatsdConfig, StatsdError};
+use crate::notify;
 use crate::proxy::Proxy;
 use crate::scaler;
 use crate::signals::{EndSignal, EndSignals};
@@ -138,6 +140,14 @@ pub async fn run(
     let stop_clients = CancellationToken::new();
     let proxy = Proxy::start(config.proxy, listeners.proxy, gate.clone(), clock, stop_clients.clone());
     let proxy = proxy.map_err(BalancerError::Threads)?;
+    let (lock, turns) = (gate.clone(), proxy.turns());
+    // Aborted at the end of all, not at that of the tasks: a drain that hangs is to be seen as well.
+    let mut signs = JoinSet::new();
+    signs.spawn(notify::keep(move || match (lock.is_free(), turns.are_recent()) {
+        (false, _) => Err("the gate's lock is held"),
+        (true, false) => Err("a thread that serves clients hangs"),
+        (true, true) => Ok(()),
+    }));
     tracing::info!("{summary}");
     if config.wants_dashboard {
         tracing::warn!(
@@ -158,6 +168,7 @@ pub async fn run(
     if let Some(ended) = &failure {
         tracing::error!("{ended}; draining");
     }
+    notify::stopping();
     // Before the answers that the shutdown brings, which say that they are the last of their connection.
     stop_clients.cancel();
     gate.handle(Event::ShutdownBegan);

@@ -12,7 +12,7 @@ mod timer;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -345,6 +345,12 @@ impl Gate {
     /// A panic elsewhere must not stop the gateway: the core's own invariants hold between calls.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the lock can be had now. Somebody who holds it for ever would be seen by nothing else.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        !matches!(self.shared.inner.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     fn apply(&self, mut inner: MutexGuard<'_, Inner>, event: Event) {

@@ -23,6 +23,7 @@ pub mod gate;
 pub mod inherited;
 pub mod management;
 pub mod metrics;
+pub mod notify;
 pub mod protocol;
 pub mod proxy;
 pub mod reload;

@@ -17,6 +17,7 @@ use paddock::cli::{self, Invocation, Stop};
 use paddock::clock::Clock;
 use paddock::config::{AgentConfig, BalancerConfig, LogFormat};
 use paddock::fleet::guard;
+use paddock::notify;
 use paddock::proxy::NewKey;
 use paddock::signals::EndSignals;
 
@@ -96,6 +97,7 @@ fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
             }
             signal = signals.next() => tracing::info!(%signal, "ending"),
         }
+        notify::stopping();
         Ok(ExitCode::SUCCESS)
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);

@@ -24,6 +24,7 @@ mod service;
 pub mod sse;
 mod strict;
 mod tls;
+mod turns;
 mod upstream;
 
 use std::io;
@@ -46,6 +47,7 @@ use crate::gate::Gate;
 pub use self::keys::{KeyNameError, Keys, KeysFileError, NewKey, key_name};
 pub use self::limits::Limits;
 pub use self::tls::{Tls, TlsError};
+pub use self::turns::Turns;
 
 use self::connection::{LOOK_INTERVAL, Roll};
 pub use self::keepalive::KeepaliveConfig;
@@ -132,6 +134,7 @@ fn listener(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub struct Proxy {
     ends: Vec<oneshot::Receiver<()>>,
+    turns: Arc<Turns>,
 }
 
 impl Proxy {
@@ -149,10 +152,12 @@ impl Proxy {
     ) -> io::Result<Self> {
         let is_shared = config.is_listener_shared;
         let shared = Arc::new(Shared::new(config, &gate));
+        let turns = Arc::new(Turns::new(clock, listeners.len()));
         let mut ends = Vec::with_capacity(listeners.len());
         for (number, listener) in listeners.into_iter().enumerate() {
             let (ended, end) = oneshot::channel();
             let (shared, gate, cancel) = (shared.clone(), gate.clone(), cancel.clone());
+            let turns = turns.clone();
             std::thread::Builder::new().name(format!("proxy-{number}")).spawn(move || {
                 // Made on its thread, which it never leaves.
                 let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
@@ -163,7 +168,9 @@ impl Proxy {
                 runtime.block_on(async {
                     match tokio::net::TcpListener::from_std(listener) {
                         Ok(listener) => {
-                            work(listener, is_shared, Service::new(shared, gate, clock), cancel).await;
+                            let service = Service::new(shared, gate, clock);
+                            work(listener, is_shared, service, (turns.clone(), number), cancel).await;
+                            turns.ended(number);
                         }
                         Err(error) => tracing::error!(%error, "a proxy thread cannot use its listener"),
                     }
@@ -173,7 +180,13 @@ impl Proxy {
             })?;
             ends.push(end);
         }
-        Ok(Self { ends })
+        Ok(Self { ends, turns })
+    }
+
+    /// When its workers last came round.
+    #[must_use]
+    pub fn turns(&self) -> Arc<Turns> {
+        self.turns.clone()
     }
 
     /// Returns once every worker has ended.
@@ -189,12 +202,14 @@ async fn work(
     listener: tokio::net::TcpListener,
     is_listener_shared: bool,
     service: Rc<Service>,
+    (turns, number): (Arc<Turns>, usize),
     cancel: CancellationToken,
 ) {
     let roll = Roll::new(service.clock());
     let mut connections = JoinSet::new();
     let upkeep = tokio::task::spawn_local(service.keep_up());
-    let looking = tokio::task::spawn_local(look(roll.clone(), *service.limits()));
+    let (looked_at, limits) = (roll.clone(), *service.limits());
+    let looking = tokio::task::spawn_local(async move { look(looked_at, limits, &turns, number).await });
     let serve = |connections: &mut JoinSet<()>, (stream, peer, place): Accepted| {
         let (service, enrolled) = (service.clone(), roll.enrol());
         connections.spawn_local(async move {
@@ -231,11 +246,12 @@ async fn work(
 }
 
 /// Keeps connections to their time limits, for ever.
-async fn look(roll: Rc<Roll>, limits: Limits) {
+async fn look(roll: Rc<Roll>, limits: Limits, turns: &Turns, worker: usize) {
     let mut interval = tokio::time::interval(LOOK_INTERVAL);
     loop {
         interval.tick().await;
         roll.look(&limits);
+        turns.made(worker);
     }
 }
 

@@ -5,6 +5,7 @@
 //! capabilities. It reaches this one process: a shell that does not `exec` its last command leaves that command behind
 //! when the balancer is killed by SIGKILL. (Every other way of ending signals the whole process group.)
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -14,11 +15,13 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 /// The hidden subcommand of the own binary that calls [`exec`]: `exec-child --parent PID -- COMMAND…`.
 pub const SUBCOMMAND: &str = "exec-child";
 
-/// What the names of the balancer's own environment variables begin with.
-const OWN_VARIABLES: &[u8] = b"PADDOCK_";
+/// What the names of the balancer's own environment variables begin with: its settings, tokens among them, and what its
+/// service manager tells it alone.
+const OWN_VARIABLES: [&[u8]; 6] =
+    [b"PADDOCK_", b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID", b"LISTEN_FD", b"LISTEN_PID"];
 
 /// Becomes `command`, killed by the kernel when the process `parent` ends. Returns only if that failed. The command gets
-/// the environment without the variables of Paddock.
+/// the environment without the variables that are Paddock's own.
 ///
 /// # Errors
 ///
@@ -39,9 +42,9 @@ pub fn exec(parent: u32, command: &[String]) -> io::Error {
         ));
     }
     let mut command = Command::new(program);
-    // Those are the balancer's own settings, tokens among them.
-    let own = std::env::vars_os().map(|(name, _)| name);
-    for name in own.filter(|name| name.as_encoded_bytes().starts_with(OWN_VARIABLES)) {
+    let is_own =
+        |name: &OsString| OWN_VARIABLES.iter().any(|begin| name.as_encoded_bytes().starts_with(begin));
+    for name in std::env::vars_os().map(|(name, _)| name).filter(is_own) {
         command.env_remove(name);
     }
     let error = command.args(arguments).exec();

@@ -233,3 +233,13 @@ async fn a_wake_that_is_wanted_later_than_the_queue_rose_is_a_rise_of_its_own() 
     assert!(poll_once(rise.as_mut()).is_ready(), "at once");
     assert_eq!(queue.take_peak(), peak(1));
 }
+
+#[test]
+fn a_lock_that_is_held_is_seen_to_be() {
+    let gate = gate();
+    assert!(gate.is_free());
+    let held = gate.lock();
+    assert!(!gate.is_free());
+    drop(held);
+    assert!(gate.is_free());
+}

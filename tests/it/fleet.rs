@@ -265,9 +265,13 @@ fn a_server_does_not_get_the_balancers_secrets() {
     let mut guard = Command::new(env!("CARGO_BIN_EXE_paddock"));
     guard.args(["exec-child", "--parent", &parent, "--", "env"]);
     guard.env("PADDOCK_MANAGEMENT_TOKEN", "sesame").env("LLAMA_ARG_PORT", "kept");
+    let of_the_manager =
+        ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"];
+    guard.envs(of_the_manager.map(|name| (name, "1")));
     let environment = String::from_utf8(guard.output().unwrap().stdout).unwrap();
     assert!(environment.contains("LLAMA_ARG_PORT=kept"), "{environment}");
     assert!(!environment.contains("PADDOCK_") && !environment.contains("sesame"), "{environment}");
+    assert!(of_the_manager.iter().all(|name| !environment.contains(name)), "{environment}");
 }
 
 #[test]

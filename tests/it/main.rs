@@ -25,6 +25,7 @@ mod keys;
 mod limits;
 mod moto;
 mod no_capacity;
+mod notify;
 mod paddler_compat;
 mod prometheus;
 mod proxy;
