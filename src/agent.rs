@@ -18,7 +18,9 @@ use crate::clock::Clock;
 use crate::config::HostPort;
 use crate::notify;
 
+mod group;
 mod imds;
+mod launch;
 mod llamacpp;
 mod machine;
 mod orphan;
@@ -27,7 +29,7 @@ mod report;
 
 pub use imds::{Imds, ImdsError, LocateError, Presence};
 pub use llamacpp::{Probe, Server};
-pub use machine::{Ending, Facts, Machine};
+pub use machine::{Ending, Facts, Machine, Target};
 pub use report::{Host, Observation, Times, WatchConfig, watch};
 
 /// The longest pause between two questions for an address, while the metadata does not answer.
@@ -62,6 +64,8 @@ pub struct AgentConfig {
     pub imds: Option<Imds>,
     /// The machine ends itself after so long without a balancer and without work; none to stay for ever.
     pub orphan_timeout: Option<Duration>,
+    /// The lifecycle hook that holds the machine while its group launches it; none to leave hooks alone.
+    pub launching_hook: Option<String>,
 }
 
 /// Why the agent cannot go on.
@@ -118,7 +122,12 @@ pub async fn run(config: AgentConfig, clock: Clock, cancel: CancellationToken) -
     }));
     let vigil = config.orphan_timeout.map(|timeout| {
         let (observations, machine) = (observations.clone(), machine.clone());
+        let instance_id = instance_id.clone();
         orphan::keep(timeout, orphan::Watched { registered, observations, machine, instance_id }, clock)
+    });
+    let launching = config.launching_hook.map(|hook| {
+        let (observations, machine) = (observations.clone(), machine.subscribe());
+        launch::complete(hook, launch::Watched { observations, machine, instance_id })
     });
     let seen = observations.clone();
     let look_age_max = LOOK_AGE_MAX + config.interval;
@@ -127,8 +136,10 @@ pub async fn run(config: AgentConfig, clock: Clock, cancel: CancellationToken) -
         Some(_) | None => Err("llama.cpp was not looked at lately"),
     });
     let following = config.imds.map(|imds| machine::follow(imds, machine.clone()));
-    let machine_side =
-        async { tokio::join!(OptionFuture::from(vigil), OptionFuture::from(following), signs) };
+    let machine_side = async {
+        let (vigil, launching) = (OptionFuture::from(vigil), OptionFuture::from(launching));
+        tokio::join!(vigil, launching, OptionFuture::from(following), signs)
+    };
     tokio::join!(probing, registering, cancel.run_until_cancelled(machine_side));
     Ok(())
 }

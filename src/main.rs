@@ -79,7 +79,7 @@ fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
         let mut signals = EndSignals::listen().context("cannot listen for signals")?;
         let AgentConfig { agent, .. } = config;
         tracing::info!(
-            "paddock {}: watching llama.cpp on {}, known to balancers as {}; reporting to {}{}",
+            "paddock {}: watching llama.cpp on {}, known to balancers as {}; reporting to {}{}{}",
             env!("CARGO_PKG_VERSION"),
             agent.server,
             agent.external,
@@ -88,6 +88,10 @@ fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
                 "; ending this instance after {} without a balancer and without work",
                 humantime::format_duration(timeout)
             )),
+            agent
+                .launching_hook
+                .as_ref()
+                .map_or_else(String::new, |hook| format!("; completing the launching hook {hook}")),
         );
         let cancel = CancellationToken::new();
         tokio::select! {

@@ -30,8 +30,20 @@ pub struct Machine {
     pub facts: Facts,
     /// AWS is about to end it.
     pub ending: Option<Ending>,
+    /// Where its Auto Scaling group wants it.
+    pub target: Option<Target>,
     /// The agent itself is about to end it.
     pub is_orphan: bool,
+}
+
+/// Where an Auto Scaling group wants an instance that is launched (EC2 Auto Scaling User Guide, "Retrieve the target
+/// lifecycle state through instance metadata").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// With those that serve.
+    InService,
+    /// In its warm pool, in whichever state.
+    Warmed,
 }
 
 impl Machine {
@@ -90,7 +102,7 @@ pub(super) async fn follow(mut imds: Imds, machine: Sender<Machine>) {
             Ok(facts) => (facts, looked),
             Err(error) => (None, Err(error)),
         };
-        machine.send_if_modified(|machine| note(machine, facts, notices.first()));
+        machine.send_if_modified(|machine| note(machine, facts, &notices));
         match &asked {
             Err(error) if !is_failing => warn!(
                 "{error}; asking on. From within a container it needs a hop limit of 2; where it is off on purpose, set \
@@ -106,12 +118,14 @@ pub(super) async fn follow(mut imds: Imds, machine: Sender<Machine>) {
 }
 
 /// Whether it changes anything.
-fn note(machine: &mut Machine, facts: Option<Facts>, ending: Option<Ending>) -> bool {
+fn note(machine: &mut Machine, facts: Option<Facts>, notices: &Notices) -> bool {
     let before = machine.clone();
+    let ending = notices.first();
     if let Some(facts) = facts {
         machine.facts = facts;
     }
     machine.ending = ending;
+    machine.target = notices.target;
     match (before.ending, ending) {
         (before, Some(ending)) if before != Some(ending) => {
             warn!(reason = ?ending.reason, "AWS is about to end this instance: nothing new is to be sent here");
@@ -145,6 +159,7 @@ struct Notices {
     spot: Option<Ending>,
     lifecycle: Option<Ending>,
     rebalance: Option<Ending>,
+    target: Option<Target>,
 }
 
 impl Notices {
@@ -168,7 +183,15 @@ impl Notices {
         }
         let lifecycle = imds.entry("autoscaling/target-lifecycle-state").await.map(|told| {
             // One of a warm pool may be stopped at any moment: nothing may be sent there before it is in service.
-            let is_end = told.is_some_and(|state| state == "Terminated" || state.starts_with("Warmed:"));
+            let told = told.unwrap_or_default();
+            let is_warmed = told.starts_with("Warmed:");
+            self.target = match told.as_str() {
+                "InService" => Some(Target::InService),
+                // On its way out of the pool, past service.
+                "Warmed:Terminated" => None,
+                _ => is_warmed.then_some(Target::Warmed),
+            };
+            let is_end = told == "Terminated" || is_warmed;
             self.lifecycle = is_end.then_some(Ending { reason: DrainReason::LifecycleTermination, at: None });
         });
         let rebalance = imds.entry("events/recommendations/rebalance").await.map(|told| {
@@ -317,7 +340,7 @@ mod tests {
             group: None,
             launched: Some(Duration::from_secs(100)),
         };
-        assert_eq!(machine, Machine { facts, ending: None, is_orphan: false });
+        assert_eq!(machine, Machine { facts, ..Machine::default() });
     }
 
     #[tokio::test]
@@ -328,7 +351,28 @@ mod tests {
         let machine = following.until(|machine| machine.ending.is_some()).await;
         assert_eq!(machine.facts.group.as_deref(), Some("gpus"));
         fake.set(LIFECYCLE, Some("InService"));
-        assert_eq!(following.until(|machine| machine.ending.is_none()).await.facts, machine.facts);
+        let after = following.until(|machine| machine.ending.is_none()).await;
+        assert_eq!((after.facts, after.target), (machine.facts, Some(Target::InService)));
+    }
+
+    #[tokio::test]
+    async fn where_the_group_wants_the_instance_is_told() {
+        let fake = FakeImds::start(&[]).await;
+        let mut notices = Notices::default();
+        for (told, target) in [
+            (None, None),
+            (Some("Warmed:Stopped"), Some(Target::Warmed)),
+            (Some("Warmed:Hibernated"), Some(Target::Warmed)),
+            (Some("Warmed:Running"), Some(Target::Warmed)),
+            (Some("Warmed:Terminated"), None),
+            (Some("InService"), Some(Target::InService)),
+            (Some("Standby"), None),
+            (Some("Terminated"), None),
+        ] {
+            fake.set(LIFECYCLE, told);
+            notices.look(&mut fake.imds()).await.unwrap();
+            assert_eq!(notices.target, target, "{told:?}");
+        }
     }
 
     #[test]

@@ -9,13 +9,11 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
-use self::group::Group;
+use super::group::Group;
 use super::machine::Machine;
 use super::report::Observation;
 use crate::clock::Clock;
 use crate::core::Mono;
-
-mod group;
 
 /// The pause after the first attempt that failed.
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::complaint::{CheckError, token};
 use super::metadata;
 use crate::agent::{self, Imds, Presence};
-use crate::config::{AgentConfig, HostPort, LogFormat, Secret, interval, peer, secret};
+use crate::config::{AgentConfig, HostPort, LogFormat, Secret, hook_name, interval, peer, secret};
 
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
@@ -52,6 +52,10 @@ pub(super) struct Flags {
     /// work [default: never]
     #[arg(long, env = "PADDOCK_ORPHAN_TIMEOUT", value_name = "TIME", value_parser = interval)]
     orphan_timeout: Option<Duration>,
+    /// Complete this lifecycle hook of the Auto Scaling group: when llama.cpp is ready on an instance that goes into a warm
+    /// pool, at once on one that goes into service [default: none]
+    #[arg(long, env = "PADDOCK_LAUNCHING_HOOK", value_name = "NAME", value_parser = hook_name)]
+    launching_hook: Option<String>,
     /// Check the configuration and the files that it names, say that it is valid, and start nothing
     #[arg(long)]
     pub(super) check: bool,
@@ -76,6 +80,9 @@ impl Flags {
         if self.orphan_timeout.is_some() && self.instance_id.is_none() && !is_asked {
             return Err(CheckError::OrphanWithoutInstance);
         }
+        if self.launching_hook.is_some() && !is_asked {
+            return Err(CheckError::HookWithoutInstance);
+        }
         let agent = agent::AgentConfig {
             server,
             external,
@@ -87,6 +94,7 @@ impl Flags {
             management_token: management_token.map(Secret::into_exposed),
             imds: is_asked.then(Imds::from_environment),
             orphan_timeout: self.orphan_timeout,
+            launching_hook: self.launching_hook,
         };
         Ok(AgentConfig { agent, log_format: self.log_format })
     }

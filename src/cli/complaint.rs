@@ -176,6 +176,11 @@ pub enum CheckError {
          out"
     )]
     OrphanWithoutInstance,
+    /// Nobody would tell where the instance goes.
+    #[error(
+        "--launching-hook: this is no EC2 instance, whose metadata would tell where its group wants it; leave it out"
+    )]
+    HookWithoutInstance,
 }
 
 /// The socket's address, after the metadata and the system's resolver were asked.

@@ -88,6 +88,9 @@ pub enum ValueError {
     /// No group can have this name.
     #[error("'{0}' is no name of an Auto Scaling group; write its name, not its ARN")]
     NotAGroup(String),
+    /// No lifecycle hook can have this name.
+    #[error("'{0}' is no name of a lifecycle hook; write letters, digits and characters of - _ /")]
+    NotAHook(String),
 }
 
 /// A duration: `10s`, `500ms`, `1h30m`, or a number of seconds, which may have a fraction.
@@ -278,6 +281,19 @@ pub fn asg_name(text: &str) -> Result<String, ValueError> {
     }
 }
 
+/// The name of a lifecycle hook (EC2 Auto Scaling API, PutLifecycleHook: 1 to 255 of these characters).
+///
+/// # Errors
+/// If no hook can have it.
+pub fn hook_name(text: &str) -> Result<String, ValueError> {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/".contains(&byte);
+    if (1..=255).contains(&text.len()) && text.bytes().all(is_known) {
+        Ok(text.to_owned())
+    } else {
+        Err(ValueError::NotAHook(text.escape_debug().to_string()))
+    }
+}
+
 fn number(text: &str, range: RangeInclusive<u32>) -> Result<u32, ValueError> {
     text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| ValueError::NotACount {
         text: text.to_owned(),
@@ -386,6 +402,17 @@ mod tests {
         let arn = "arn:aws:autoscaling:eu-central-1:1:autoScalingGroup:x:autoScalingGroupName/llama";
         for text in ["", " ", "a\nb", arn, &too_long] {
             assert_eq!(asg_name(text), Err(ValueError::NotAGroup(text.escape_debug().to_string())));
+        }
+    }
+
+    #[test]
+    fn hooks_have_the_names_that_auto_scaling_takes() {
+        let longest = "x".repeat(255);
+        for text in ["launch", "a-B_9/x", &longest] {
+            assert_eq!(hook_name(text).as_deref(), Ok(text));
+        }
+        for text in ["", " ", "a b", "a:b", "a.b", "é", &"x".repeat(256)] {
+            assert_eq!(hook_name(text), Err(ValueError::NotAHook(text.to_owned())));
         }
     }
 

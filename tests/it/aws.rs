@@ -5,6 +5,7 @@ mod failures;
 mod notices;
 mod restart;
 mod wakes;
+mod warm_pool;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -33,6 +33,7 @@ mod metrics;
 mod query;
 mod server;
 mod view;
+mod warm;
 mod wording;
 mod world;
 
@@ -131,7 +132,7 @@ impl Shared {
 
     fn act(self: &Arc<Self>, config: &GroupConfig, effect: Effect) {
         match effect {
-            Effect::Boot { id, zone } => {
+            Effect::Boot { id, zone, target } => {
                 let is_silent = match self.silent_boots.lock().unwrap().get_mut(&config.name) {
                     Some(left) if *left > 0 => {
                         *left -= 1;
@@ -139,13 +140,19 @@ impl Shared {
                     }
                     _ => false,
                 };
-                let metadata = self.metadata(config, &id, zone);
+                let metadata = self.metadata(config, &id, zone, target);
                 let machine = Machine::boot(self, config, is_silent, metadata);
                 self.machines.lock().unwrap().insert(id, machine);
             }
             Effect::Target { id, target } => {
                 if let Some(machine) = self.machines.lock().unwrap().get(&id) {
                     machine.imds().change(|data| data.target_lifecycle_state = Some(target.to_owned()));
+                }
+            }
+            Effect::Stop { id } => {
+                let machine = self.machines.lock().unwrap().get(&id).cloned();
+                if let Some(machine) = machine {
+                    machine.stop(config.times.kill_grace);
                 }
             }
             Effect::Kill { id, by } => {
@@ -158,7 +165,7 @@ impl Shared {
         }
     }
 
-    fn metadata(&self, config: &GroupConfig, id: &str, zone: String) -> Metadata {
+    fn metadata(&self, config: &GroupConfig, id: &str, zone: String, target: &str) -> Metadata {
         let mut tags = config.tags.clone();
         tags.insert("aws:autoscaling:groupName".to_owned(), config.name.clone());
         Metadata {
@@ -169,7 +176,7 @@ impl Shared {
             ipv6: config.machine.ipv6,
             instance_type: config.instance_type.clone(),
             launched: self.clock.now(),
-            target_lifecycle_state: Some(Lifecycle::Pending.target().to_owned()),
+            target_lifecycle_state: Some(target.to_owned()),
             spot_action: None,
             rebalance: None,
             tags: config.has_tags_in_metadata.then_some(tags),

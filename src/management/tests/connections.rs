@@ -44,6 +44,7 @@ async fn our_own_agent_registers_and_its_slot_can_be_used() {
         management_token: Some("sesame".to_owned()),
         imds: None,
         orphan_timeout: None,
+        launching_hook: None,
     };
     let cancel = CancellationToken::new();
     let agent = tokio::spawn(agent::run(config, Clock::start(), cancel.clone()));

@@ -24,6 +24,12 @@ pub enum Effect {
     Boot {
         id: String,
         zone: String,
+        /// What the metadata tell as `autoscaling/target-lifecycle-state`.
+        target: &'static str,
+    },
+    /// The machine stops, and may boot again.
+    Stop {
+        id: String,
     },
     /// The metadata tell a new `autoscaling/target-lifecycle-state`.
     Target {
@@ -178,14 +184,19 @@ impl Group {
             Lifecycle::Pending if is_over(times.pending) && instance.visible_from <= now.mono => {
                 self.run(id, now);
             }
-            Lifecycle::PendingWait => {
+            Lifecycle::WarmedPending if is_over(times.pending) => self.run_warmed(id, now),
+            state @ (Lifecycle::PendingWait | Lifecycle::WarmedPendingWait) => {
                 if instance.expire_hooks(now.mono) {
                     self.begin_end(id, EndedBy::Abandoned, now);
                 } else if instance.waits.is_empty() {
-                    instance.enter(Lifecycle::PendingProceed, now.mono);
+                    let is_warmed = state.is_warmed();
+                    let next =
+                        if is_warmed { Lifecycle::WarmedPendingProceed } else { Lifecycle::PendingProceed };
+                    instance.enter(next, now.mono);
                 }
             }
             Lifecycle::PendingProceed if is_over(times.proceed) => self.serve(id, now),
+            Lifecycle::WarmedPendingProceed if is_over(times.proceed) => self.stop_warmed(id, now),
             Lifecycle::TerminatingWait => {
                 // Either result lets the instance go; they differ in other hooks only.
                 // ("EC2 Auto Scaling User Guide, Amazon EC2 Auto Scaling lifecycle hooks")
@@ -213,6 +224,8 @@ impl Group {
             | Lifecycle::Terminating
             | Lifecycle::TerminatingProceed
             | Lifecycle::Standby
+            | Lifecycle::WarmedPending
+            | Lifecycle::WarmedPendingProceed
             | Lifecycle::WarmedStopped
             | Lifecycle::WarmedRunning
             | Lifecycle::WarmedHibernated => {}
@@ -239,7 +252,8 @@ impl Group {
             instance.enter(Lifecycle::PendingWait, now.mono);
             instance.waits = waits;
         }
-        self.effect(Effect::Boot { id: id.to_owned(), zone });
+        let target = Lifecycle::Pending.target();
+        self.effect(Effect::Boot { id: id.to_owned(), zone, target });
     }
 
     /// It comes into service; protection starts here.
@@ -385,7 +399,8 @@ impl Group {
         if instance.waits.len() == before {
             return false;
         }
-        if result == HookResult::Abandon && instance.state.is_pending() {
+        let is_launching = instance.state.is_pending() || instance.state.is_warmed();
+        if result == HookResult::Abandon && is_launching {
             self.begin_end(id, EndedBy::Abandoned, now);
         } else if result == HookResult::Abandon {
             // ABANDON of a terminating hook stops the other hooks.

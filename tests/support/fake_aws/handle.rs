@@ -151,6 +151,13 @@ impl GroupHandle {
         self.with(|group| group.exit_standby(id, now));
     }
 
+    /// AWS prepares an instance for the warm pool: it boots, is held by launching hooks, stops, and is taken at the next
+    /// launch.
+    pub fn warm(&self) -> String {
+        let now = self.shared.clock.now();
+        self.with(|group| group.warm(now))
+    }
+
     /// An instance in the warm pool, without a machine.
     pub fn add_warmed(&self, state: Lifecycle) -> String {
         let now = self.shared.clock.now();

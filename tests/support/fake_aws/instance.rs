@@ -55,6 +55,8 @@ pub struct Instance {
     pub is_healthy: bool,
     /// Hooks that hold it, or are about to.
     pub waits: Vec<HookWait>,
+    /// Whether it waits in the warm pool, prepared and stopped, for the group to want it.
+    pub is_prepared: bool,
     /// Whether its machine was started.
     pub is_running: bool,
     /// Since when its machine has been gone without the group's doing.

@@ -66,8 +66,8 @@ impl Group {
     /// *assumed*).
     pub(super) fn launch_missing(&mut self, missing: usize, now: Now) {
         for _ in 0..missing {
-            let is_launched =
-                self.zones_by_need().into_iter().any(|zone| self.try_launch(&zone, now).is_ok());
+            let is_launched = self.take_warmed(now)
+                || self.zones_by_need().into_iter().any(|zone| self.try_launch(&zone, now).is_ok());
             if !is_launched {
                 self.retry_at = now.mono + self.config.times.failure + self.config.times.retry;
                 return;
@@ -133,6 +133,7 @@ impl Group {
             is_protected: false,
             is_healthy: true,
             waits: Vec::new(),
+            is_prepared: false,
             is_running: false,
             gone_since: None,
             interrupted_at: None,

@@ -20,6 +20,12 @@ pub enum Lifecycle {
     /// The terminating hooks are done.
     TerminatingProceed,
     Standby,
+    /// Launched into the warm pool; it may not run yet.
+    WarmedPending,
+    /// It runs, and a launching hook holds it.
+    WarmedPendingWait,
+    /// The launching hooks are done.
+    WarmedPendingProceed,
     WarmedStopped,
     WarmedRunning,
     WarmedHibernated,
@@ -36,6 +42,9 @@ impl Lifecycle {
             Self::TerminatingWait => "Terminating:Wait",
             Self::TerminatingProceed => "Terminating:Proceed",
             Self::Standby => "Standby",
+            Self::WarmedPending => "Warmed:Pending",
+            Self::WarmedPendingWait => "Warmed:Pending:Wait",
+            Self::WarmedPendingProceed => "Warmed:Pending:Proceed",
             Self::WarmedStopped => "Warmed:Stopped",
             Self::WarmedRunning => "Warmed:Running",
             Self::WarmedHibernated => "Warmed:Hibernated",
@@ -48,6 +57,8 @@ impl Lifecycle {
         match self {
             Self::Pending | Self::PendingWait | Self::PendingProceed | Self::InService => "InService",
             Self::Terminating | Self::TerminatingWait | Self::TerminatingProceed => "Terminated",
+            // The pool's state is that of its instances: here they stop.
+            Self::WarmedPending | Self::WarmedPendingWait | Self::WarmedPendingProceed => "Warmed:Stopped",
             Self::Standby | Self::WarmedStopped | Self::WarmedRunning | Self::WarmedHibernated => {
                 self.as_str()
             }
@@ -64,11 +75,13 @@ impl Lifecycle {
 
     /// Whether a hook holds it.
     pub fn is_held(self) -> bool {
-        matches!(self, Self::PendingWait | Self::TerminatingWait)
+        matches!(self, Self::PendingWait | Self::WarmedPendingWait | Self::TerminatingWait)
     }
 
     pub fn is_warmed(self) -> bool {
-        matches!(self, Self::WarmedStopped | Self::WarmedRunning | Self::WarmedHibernated)
+        let is_on_its_way =
+            matches!(self, Self::WarmedPending | Self::WarmedPendingWait | Self::WarmedPendingProceed);
+        is_on_its_way || matches!(self, Self::WarmedStopped | Self::WarmedRunning | Self::WarmedHibernated)
     }
 
     /// Whether it counts towards the desired capacity. ("Temporarily remove instances from your Auto Scaling group":

@@ -199,9 +199,28 @@ impl Machine {
             }
             (None, None) => shared.ended.lock().unwrap().push(ended),
         }
-        if let Some(agent) = parts.agent.take() {
+        parts.end_agent(grace);
+    }
+
+    /// The same for a machine that stops, and may boot again: that is no end of its instance.
+    pub(super) fn stop(&self, grace: Duration) {
+        let mut parts = self.parts.lock().unwrap();
+        parts.is_gone = true;
+        if let Some(fake) = &parts.fake {
+            fake.kill();
+        }
+        if let Some(mut real) = parts.real.take() {
+            real.program().sigkill();
+        }
+        parts.end_agent(grace);
+    }
+}
+
+impl Parts {
+    fn end_agent(&mut self, grace: Duration) {
+        if let Some(agent) = self.agent.take() {
             agent.sigterm();
-            parts.last_output = agent.output();
+            self.last_output = agent.output();
             tokio::spawn(kill_agent(agent, grace));
         }
     }

@@ -1,4 +1,4 @@
-//! The instance's Auto Scaling group, as far as the instance itself needs it.
+//! The instance's Auto Scaling group, as far as the instance itself needs it: to end with it, and to let itself be launched.
 
 use std::error::Error;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::super::imds::bottom;
+use super::imds::bottom;
 use crate::protocol::plain;
 
 /// For one call: the SDK has no limit of its own. Calls take well below a second.
@@ -30,6 +30,9 @@ const CAUSE_BYTES_MAX: usize = 500;
 /// The state of an instance that serves.
 const IN_SERVICE: &str = "InService";
 
+/// What the states of an instance in a warm pool begin with.
+const WARMED: &str = "Warmed:";
+
 /// The state of an instance that its terminating hooks hold.
 const TERMINATING_WAIT: &str = "Terminating:Wait";
 
@@ -40,8 +43,13 @@ const TERMINATING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
 #[derive(Debug, Error)]
 pub(super) enum GroupError {
     /// It is nobody's.
-    #[error("it belongs to no Auto Scaling group; end it by hand, and leave --orphan-timeout out")]
-    NoGroup,
+    #[error("it belongs to no Auto Scaling group, which {0} is for; leave that out")]
+    NoGroup(&'static str),
+    /// Another one does.
+    #[error(
+        "it does not hold this instance, which is {state}; give --launching-hook the name of the hook that does"
+    )]
+    OtherHook { state: String },
     /// Somebody has taken it out, or it is not in yet.
     #[error(
         "its state in group '{group}' is {state}, not InService; return it to service, or end it by hand"
@@ -67,6 +75,17 @@ pub(super) enum GroupError {
 /// A client of Auto Scaling.
 pub(super) struct Group {
     client: Client,
+}
+
+/// What became of a launching hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Launch {
+    /// It lets the instance go on.
+    Completed,
+    /// It does not hold the instance: it was completed, or there is none.
+    NotHeld,
+    /// It does not hold the instance yet.
+    NotYet,
 }
 
 /// Where an instance stands.
@@ -100,7 +119,7 @@ impl Group {
     pub(super) async fn end(&self, instance: &str) -> Result<(), GroupError> {
         const ACTION: &str = "TerminateInstanceInAutoScalingGroup";
         let Some(Place { group, state }) = self.place(instance).await? else {
-            return Err(GroupError::NoGroup);
+            return Err(GroupError::NoGroup("--orphan-timeout"));
         };
         if state.starts_with("Terminat") {
             return Ok(());
@@ -164,6 +183,37 @@ impl Group {
         Ok(false)
     }
 
+    /// Completes this launching hook for the instance. `named` is its group, where that is known.
+    ///
+    /// # Errors
+    /// If it cannot be completed now.
+    pub(super) async fn complete_launch(
+        &self,
+        instance: &str,
+        named: Option<&str>,
+        hook: &str,
+    ) -> Result<Launch, GroupError> {
+        const ACTION: &str = "CompleteLifecycleAction";
+        const NO_GROUP: GroupError = GroupError::NoGroup("--launching-hook");
+        let group = match named {
+            Some(named) => named.to_owned(),
+            None => self.place(instance).await?.ok_or(NO_GROUP)?.group,
+        };
+        let call = self.client.complete_lifecycle_action().auto_scaling_group_name(&group);
+        let call = call.lifecycle_hook_name(hook).instance_id(instance);
+        match call.lifecycle_action_result("CONTINUE").send().await {
+            Ok(_) => return Ok(Launch::Completed),
+            Err(error) if is_no_action(&error) => {}
+            Err(error) => return Err(failure(ACTION, &error)),
+        }
+        let Place { state, .. } = self.place(instance).await?.ok_or(NO_GROUP)?;
+        match state.strip_prefix(WARMED).unwrap_or(&state) {
+            "Pending" => Ok(Launch::NotYet),
+            "Pending:Wait" => Err(GroupError::OtherHook { state }),
+            _ => Ok(Launch::NotHeld),
+        }
+    }
+
     async fn place(&self, instance: &str) -> Result<Option<Place>, GroupError> {
         const ACTION: &str = "DescribeAutoScalingInstances";
         let call = self.client.describe_auto_scaling_instances().instance_ids(instance);
@@ -174,6 +224,14 @@ impl Group {
             state: details.lifecycle_state().unwrap_or_default().to_owned(),
         }))
     }
+}
+
+/// "No active Lifecycle Action found with instance ID i-0123456789abcdef0". There is no code of its own for it.
+fn is_no_action<E, R>(error: &SdkError<E, R>) -> bool
+where
+    SdkError<E, R>: ProvideErrorMetadata,
+{
+    error.message().is_some_and(|message| message.to_ascii_lowercase().contains("no active lifecycle action"))
 }
 
 /// "Currently, desiredSize equals minSize (1). Terminating instance without replacement will violate group's min size

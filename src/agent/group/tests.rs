@@ -23,6 +23,8 @@ struct FakeGroup {
 struct Book {
     /// None: the instance belongs to no group.
     state: Option<&'static str>,
+    /// The launching hook that holds it, if one does.
+    launching: Option<&'static str>,
     /// For the next call of this action: status, code and message.
     failures: BTreeMap<&'static str, (u16, &'static str, &'static str)>,
     called: Vec<String>,
@@ -71,10 +73,8 @@ async fn answer(State(fake): State<FakeGroup>, body: String) -> (StatusCode, Str
     let mut book = fake.book();
     let action = fields["Action"];
     book.called.push(action.to_owned());
-    if let Some((status, code, message)) = book.failures.remove(action) {
-        let error = format!("<Type>Sender</Type><Code>{code}</Code><Message>{message}</Message>");
-        let error = format!("<ErrorResponse xmlns=\"{XMLNS}\"><Error>{error}</Error></ErrorResponse>");
-        return (StatusCode::from_u16(status).unwrap(), error);
+    if let Some(failure) = book.failures.remove(action) {
+        return refusal(failure);
     }
     let result = match action {
         "DescribeAutoScalingInstances" => {
@@ -105,9 +105,16 @@ async fn answer(State(fake): State<FakeGroup>, body: String) -> (StatusCode, Str
             format!("<LifecycleHooks>{hooks}</LifecycleHooks>")
         }
         "CompleteLifecycleAction" => {
-            let said = ["AutoScalingGroupName", "LifecycleHookName", "InstanceId", "LifecycleActionResult"];
-            assert_eq!(said.map(|name| fields[name]), ["gpus", "drain", "i-1", "CONTINUE"]);
-            book.state = Some("Terminating:Proceed");
+            let said = ["AutoScalingGroupName", "InstanceId", "LifecycleActionResult"];
+            assert_eq!(said.map(|name| fields[name]), ["gpus", "i-1", "CONTINUE"]);
+            match (fields["LifecycleHookName"], book.launching) {
+                ("drain", _) => book.state = Some("Terminating:Proceed"),
+                (hook, Some(holds)) if hook == holds => book.launching = None,
+                _ => {
+                    let message = "No active Lifecycle Action found with instance ID i-1";
+                    return refusal((400, "ValidationError", message));
+                }
+            }
             String::new()
         }
         other => panic!("{other}"),
@@ -116,6 +123,57 @@ async fn answer(State(fake): State<FakeGroup>, body: String) -> (StatusCode, Str
         "<{action}Response xmlns=\"{XMLNS}\"><{action}Result>{result}</{action}Result></{action}Response>"
     );
     (StatusCode::OK, answer)
+}
+
+fn refusal((status, code, message): (u16, &str, &str)) -> (StatusCode, String) {
+    let error = format!("<Type>Sender</Type><Code>{code}</Code><Message>{message}</Message>");
+    let error = format!("<ErrorResponse xmlns=\"{XMLNS}\"><Error>{error}</Error></ErrorResponse>");
+    (StatusCode::from_u16(status).unwrap(), error)
+}
+
+const DESCRIBE: &str = "DescribeAutoScalingInstances";
+const COMPLETE: &str = "CompleteLifecycleAction";
+
+#[tokio::test]
+async fn a_launching_hook_is_completed_once_it_holds_the_instance() {
+    for named in [None, Some("gpus")] {
+        let first: &[&str] = if named.is_none() { &[DESCRIBE, COMPLETE] } else { &[COMPLETE] };
+        let fake = FakeGroup::start(Some("Warmed:Pending")).await;
+        let group = fake.group();
+        let tried = group.complete_launch("i-1", named, "launch").await.unwrap();
+        assert_eq!(tried, Launch::NotYet);
+        assert_eq!(fake.called(), [first, &[DESCRIBE]].concat());
+        fake.book().launching = Some("launch");
+        assert_eq!(group.complete_launch("i-1", named, "launch").await.unwrap(), Launch::Completed);
+        assert_eq!(fake.called(), first);
+    }
+}
+
+#[tokio::test]
+async fn a_launching_hook_that_holds_nothing_is_no_failure() {
+    for state in ["Pending:Proceed", "InService", "Warmed:Stopped", "Warmed:Pending:Proceed", "Standby"] {
+        let fake = FakeGroup::start(Some(state)).await;
+        let tried = fake.group().complete_launch("i-1", Some("gpus"), "launch").await.unwrap();
+        assert_eq!(tried, Launch::NotHeld, "{state}");
+    }
+}
+
+#[tokio::test]
+async fn why_a_launching_hook_cannot_be_completed_is_told_with_the_mend() {
+    for state in ["Pending:Wait", "Warmed:Pending:Wait"] {
+        let fake = FakeGroup::start(Some(state)).await;
+        fake.book().launching = Some("other");
+        let error = fake.group().complete_launch("i-1", None, "launch").await.unwrap_err().to_string();
+        let says = format!("does not hold this instance, which is {state}; give --launching-hook the name");
+        assert!(error.contains(&says), "{error}");
+    }
+    let fake = FakeGroup::start(None).await;
+    let error = fake.group().complete_launch("i-1", None, "launch").await.unwrap_err().to_string();
+    assert_eq!(error, "it belongs to no Auto Scaling group, which --launching-hook is for; leave that out");
+    let fake = FakeGroup::start(Some("Pending:Wait")).await;
+    fake.fail(COMPLETE, 403, "AccessDenied", "no");
+    let error = fake.group().complete_launch("i-1", Some("gpus"), "launch").await.unwrap_err().to_string();
+    assert!(error.contains("allow autoscaling:CompleteLifecycleAction to this instance's role"), "{error}");
 }
 
 #[tokio::test]
@@ -150,7 +208,6 @@ async fn an_end_whose_answer_was_lost_is_not_asked_for_again() {
 
 #[tokio::test]
 async fn what_the_group_says_is_told_in_one_line_with_the_mend() {
-    const DESCRIBE: &str = "DescribeAutoScalingInstances";
     const TERMINATE: &str = "TerminateInstanceInAutoScalingGroup";
     let min_size = "Currently, desiredSize equals minSize (1). Terminating instance without replacement will violate \
                     group's min size constraint.";
