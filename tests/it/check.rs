@@ -24,8 +24,8 @@ fn check(role: &str, words: &str, folder: &Folder) -> Command {
     command
 }
 
-/// A folder of sound files, and a key of another certificate.
-fn folder() -> Folder {
+/// A folder of sound files, and some that are not.
+pub fn folder() -> Folder {
     let folder = Folder::new();
     folder.write("token", "a-token-for-this-test\n");
     folder.write("keys", "alice sha256:0000000000000000000000000000000000000000000000000000000000000000\n");

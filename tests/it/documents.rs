@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use paddock::cli;
 use serde_json::Value;
 
-use crate::support::folder::Folder;
-use crate::support::tls::Identity;
+use crate::check;
 
 const DOCUMENTS: [&str; 9] = [
     "README.md",
@@ -22,9 +21,10 @@ const DOCUMENTS: [&str; 9] = [
     "docs/observe.md",
 ];
 const AWS: &str = "docs/aws.md";
+const ACTIONS: &str = "terraform/actions.json";
 
 /// Where people put the program.
-const PROGRAMS: [&str; 3] = ["paddock", "target/release/paddock", "/usr/local/bin/paddock"];
+pub const PROGRAMS: [&str; 3] = ["paddock", "target/release/paddock", "/usr/local/bin/paddock"];
 
 /// Services whose command lines the documents show.
 const AWS_SERVICES: [&str; 4] = ["autoscaling", "cloudwatch", "ec2", "iam"];
@@ -37,18 +37,18 @@ const CALLED_BY_AWS: [&str; 2] = ["ec2:CreateFleet", "ec2:DescribeLaunchTemplate
 const BALANCER_CALLS: [&str; 2] = ["src/fleet", "src/metrics"];
 const AGENT_CALLS: [&str; 1] = ["src/agent"];
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A fenced block.
-struct Block {
+pub struct Block {
     language: String,
     /// Whole lines: a backslash at the end joins the next.
-    lines: Vec<String>,
+    pub lines: Vec<String>,
 }
 
-fn blocks(document: &str) -> Vec<Block> {
+pub fn blocks(document: &str) -> Vec<Block> {
     let text = fs::read_to_string(root().join(document)).unwrap().replace("\\\n", " ");
     let mut blocks: Vec<Block> = Vec::new();
     let mut is_code = false;
@@ -149,10 +149,7 @@ fn are_options(words: &[&str]) -> bool {
 
 /// The program's own parser takes it; the files are there, as the reader would have made them.
 fn understood(document: &str, words: &[&str]) {
-    let folder = Folder::new();
-    folder.write("token", "a-token-for-this-test\n");
-    folder.write("keys", "alice sha256:0000000000000000000000000000000000000000000000000000000000000000\n");
-    Identity::new().install(&folder);
+    let folder = check::folder();
     let moved = |word: &&str| match word.strip_prefix("/etc/paddock/") {
         Some(name) => folder.path(name).to_str().unwrap().to_owned(),
         None => (*word).to_owned(),
@@ -261,16 +258,35 @@ fn allowed(policy: &[Statement]) -> BTreeSet<String> {
     policy.iter().flat_map(|statement| statement.actions.iter().cloned()).collect()
 }
 
+/// What the program calls, the balancer's and the agent's: the list that the Terraform module's own tests read, too.
+fn listed() -> [BTreeSet<String>; 2] {
+    let text = fs::read_to_string(root().join(ACTIONS)).unwrap();
+    let lists: Value = serde_json::from_str(&text).unwrap();
+    ["balancer", "agent"].map(|role| {
+        let list: Vec<String> = serde_json::from_value(lists[role].clone()).unwrap();
+        assert!(list.is_sorted(), "{ACTIONS}: {role}: sort it");
+        let set: BTreeSet<String> = list.iter().cloned().collect();
+        assert_eq!(set.len(), list.len(), "{ACTIONS}: {role}: one stands there twice");
+        set
+    })
+}
+
 #[test]
-fn the_policies_allow_what_is_called_and_no_more() {
-    let [balancer, agent] = policies();
+fn the_list_of_actions_is_what_the_program_calls() {
+    let [balancer, agent] = listed();
     let mut needed = called(&BALANCER_CALLS);
     assert!(needed.len() > 5, "the balancer's calls were found: {needed:?}");
     needed.extend(CALLED_BY_AWS.map(str::to_owned));
-    assert_eq!(allowed(&balancer), needed, "docs/aws.md: the balancer's policy, and what it calls");
+    assert_eq!(balancer, needed, "{ACTIONS}, and what the balancer calls");
     let needed = called(&AGENT_CALLS);
     assert!(needed.len() > 2, "the agent's calls were found: {needed:?}");
-    assert_eq!(allowed(&agent), needed, "docs/aws.md: the agent's policy, and what it calls");
+    assert_eq!(agent, needed, "{ACTIONS}, and what the agent calls");
+}
+
+#[test]
+fn the_policies_allow_what_is_called_and_no_more() {
+    let documented = policies().map(|policy| allowed(&policy));
+    assert_eq!(documented, listed(), "docs/aws.md, and {ACTIONS}");
 }
 
 /// So no call escapes the policies' test, and no message asks for a permission that the policies do not know.
