@@ -28,14 +28,14 @@ const ENOUGH: usize = 10 * CLIENTS;
 const RESTARTS: usize = 4;
 
 /// Short requests without a pause, each on a connection of its own, and how they ended.
-struct Load {
+pub struct Load {
     ends: Arc<Mutex<BTreeMap<String, usize>>>,
     /// Aborted with this.
     _clients: JoinSet<()>,
 }
 
 impl Load {
-    fn start(addr: SocketAddr) -> Self {
+    pub fn start(addr: SocketAddr) -> Self {
         let ends = Arc::new(Mutex::new(BTreeMap::new()));
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
@@ -50,12 +50,12 @@ impl Load {
         Self { ends, _clients: clients }
     }
 
-    fn ends(&self) -> BTreeMap<String, usize> {
+    pub fn ends(&self) -> BTreeMap<String, usize> {
         self.ends.lock().unwrap().clone()
     }
 
     /// Waits until enough further requests were answered.
-    async fn goes_on(&self) {
+    pub async fn goes_on(&self) {
         let answered = || self.ends().get("200").copied().unwrap_or(0);
         let before = answered();
         eventually("answers", SOON, async || (answered() >= before + ENOUGH).then_some(())).await;

@@ -1,0 +1,208 @@
+//! The socket units, under a real systemd: a user's manager in namespaces of its own, which sees no process but its own.
+//! Where such a one cannot run, these tests say so and do nothing.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+
+use crate::documents::root;
+use crate::support::fake_llama::{FakeConfig, FakeLlama};
+use crate::support::folder::Folder;
+use crate::support::http;
+use crate::support::program::{Paddock, Program};
+use crate::support::wait::{eventually, free_addr};
+use crate::upgrade::Load;
+
+const SOON: Duration = Duration::from_secs(30);
+const MANAGER: &str = "/lib/systemd/systemd";
+const NAMESPACES: [&str; 6] = ["--pid", "--mount", "--cgroup", "--fork", "--mount-proc", "--kill-child"];
+const SERVICE: &str = "paddock-balancer.service";
+const SOCKETS: [(&str, &str); 2] = [("paddock-proxy.socket", "8080"), ("paddock-management.socket", "8085")];
+
+/// What of the units means the same to a user's manager. Hardening, credentials and the order of a boot do not.
+const KEPT: [&str; 12] = [
+    "Backlog",
+    "FileDescriptorName",
+    "KillMode",
+    "LimitNOFILE",
+    "Requires",
+    "Restart",
+    "Service",
+    "Sockets",
+    "StartLimitIntervalSec",
+    "TimeoutStopSec",
+    "TriggerLimitIntervalSec",
+    "Type",
+];
+
+/// A systemd that runs the balancer's units.
+struct Systemd {
+    manager: Child,
+    /// Its first process, as it is numbered here.
+    inner: String,
+    folder: Folder,
+    proxy: SocketAddr,
+    management: SocketAddr,
+}
+
+impl Systemd {
+    /// None where it cannot run.
+    async fn start() -> Option<Self> {
+        let tried = Command::new("unshare").args(NAMESPACES).arg("true").output().await;
+        if !tried.is_ok_and(|output| output.status.success()) || !Path::new(MANAGER).exists() {
+            eprintln!("no namespaces or no systemd here: the units were not tried");
+            return None;
+        }
+        let (folder, proxy, management) = (Folder::new(), free_addr(), free_addr());
+        let units = folder.path("systemd/user");
+        fs::create_dir_all(&units).unwrap();
+        for ((name, port), addr) in SOCKETS.into_iter().zip([proxy, management]) {
+            let unit = adapted(name, &[(&format!("ListenStream={port}"), &format!("ListenStream={addr}"))]);
+            fs::write(units.join(name), unit).unwrap();
+        }
+        let start = format!("ExecStart={} balancer", env!("CARGO_BIN_EXE_paddock"));
+        let unit = adapted(SERVICE, &[("ExecStart=", &start), ("WatchdogSec=", "WatchdogSec=2")]);
+        fs::write(units.join(SERVICE), unit).unwrap();
+
+        let script = format!("mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && {MANAGER} --user");
+        let path = folder.as_ref();
+        let manager = Command::new("unshare")
+            .args(NAMESPACES)
+            .args(["sh", "-c", &format!("{script}; exit $?")])
+            .env_clear()
+            .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("AWS_EC2_METADATA_DISABLED", "true")])
+            .envs(["XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "HOME"].map(|name| (name, path)))
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let own = manager.id().unwrap();
+        let children = format!("/proc/{own}/task/{own}/children");
+        let inner = eventually("the manager's first process", SOON, async || {
+            let children = fs::read_to_string(&children).ok()?;
+            children.split_whitespace().next().map(str::to_owned)
+        })
+        .await;
+        let systemd = Self { manager, inner, folder, proxy, management };
+        eventually("systemd answers", SOON, async || {
+            systemd.control(&["show", "--property=Version"]).await.status.success().then_some(())
+        })
+        .await;
+        Some(systemd)
+    }
+
+    async fn control(&self, words: &[&str]) -> Output {
+        Command::new("nsenter")
+            .args(["--target", &self.inner, "--pid", "--mount", "--cgroup", "systemctl", "--user"])
+            .args(words)
+            .env("XDG_RUNTIME_DIR", self.folder.as_ref())
+            .output()
+            .await
+            .unwrap()
+    }
+
+    async fn done(&self, words: &[&str]) {
+        let output = self.control(words).await;
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// What `systemctl show` says of the service.
+    async fn shows(&self, property: &str) -> String {
+        let output = self.control(&["show", "--value", "-p", property, SERVICE]).await;
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    async fn until_shows(&self, property: &str, value: &str) {
+        let what = format!("{property} is {value}");
+        eventually(&what, SOON, async || (self.shows(property).await == value).then_some(())).await;
+    }
+}
+
+impl Drop for Systemd {
+    /// With the first process of its namespace all others are gone.
+    fn drop(&mut self) {
+        let _ = self.manager.start_kill();
+    }
+}
+
+/// The unit as it is in the repository, but for what cannot mean the same here. A line that begins with the first of a pair is
+/// replaced by the second.
+fn adapted(name: &str, changes: &[(&str, &str)]) -> String {
+    let text = fs::read_to_string(root().join("infra/systemd/balancer").join(name)).unwrap();
+    let line = |line: &str| {
+        let change = changes.iter().find(|(begin, _)| line.starts_with(begin));
+        let is_kept = line.starts_with('[') || KEPT.contains(&line.split('=').next().unwrap_or_default());
+        match change {
+            Some((_, instead)) => Some((*instead).to_owned()),
+            None => is_kept.then(|| line.to_owned()),
+        }
+    };
+    let unit: Vec<String> = text.lines().filter_map(line).collect();
+    for (begin, instead) in changes {
+        assert!(unit.iter().any(|line| line == instead), "{name}: where is {begin}?");
+    }
+    unit.join("\n") + "\n"
+}
+
+#[tokio::test]
+async fn the_units_start_by_a_connection_tell_their_state_and_lose_no_connection() {
+    let Some(systemd) = Systemd::start().await else { return };
+    systemd.done(&["start", SOCKETS[0].0, SOCKETS[1].0]).await;
+    assert_eq!(systemd.shows("ActiveState").await, "inactive");
+    // The first connection starts it, and is answered.
+    assert_eq!(http::get(systemd.proxy, "/health").await.status, 200);
+    assert_eq!(http::get(systemd.management, "/api/v1/state").await.status, 200);
+    systemd.until_shows("ActiveState", "active").await;
+    let sign = systemd.shows("WatchdogTimestampMonotonic").await;
+    let is_new = async || (systemd.shows("WatchdogTimestampMonotonic").await != sign).then_some(());
+    eventually("a further sign of life", SOON, is_new).await;
+
+    let fake = FakeLlama::start(FakeConfig { slots: 512, ..FakeConfig::default() }).await;
+    let _agent = Paddock::agent(fake.addr(), systemd.management, &[]);
+    let load = Load::start(systemd.proxy);
+    load.goes_on().await;
+    for _ in 0..3 {
+        systemd.done(&["restart", SERVICE]).await;
+        load.goes_on().await;
+    }
+    let ends = load.ends();
+    assert_eq!(ends.keys().collect::<Vec<_>>(), ["200"], "{ends:?}");
+    assert_eq!(systemd.shows("NRestarts").await, "0", "systemd had nothing to mend");
+}
+
+#[tokio::test]
+async fn a_balancer_that_hangs_is_started_again() {
+    let Some(systemd) = Systemd::start().await else { return };
+    systemd.done(&["start", SOCKETS[0].0, SOCKETS[1].0, SERVICE]).await;
+    assert_eq!(systemd.shows("ActiveState").await, "active", "a start returns when it is ready");
+    systemd.done(&["kill", "--kill-who=main", "--signal=STOP", SERVICE]).await;
+    systemd.until_shows("NRestarts", "1").await;
+    systemd.until_shows("ActiveState", "active").await;
+    assert_eq!(http::get(systemd.proxy, "/health").await.status, 200);
+}
+
+/// The smallest service manager: it waits for a connection and becomes the program, to which its sockets go. They close with
+/// it, so nothing is shown here of a restart.
+#[tokio::test]
+async fn named_sockets_are_taken_as_systemd_hands_them_over() {
+    let (proxy, management) = (free_addr(), free_addr());
+    let (clients, agents) = (proxy.to_string(), management.to_string());
+    // In the other order: the names tell which is whose.
+    let activate = ["systemd-socket-activate", "--fdname=management:proxy", "-l", &agents, "-l", &clients];
+    let words = [&activate[..], &[env!("CARGO_BIN_EXE_paddock"), "balancer"]].concat();
+    if !Path::new("/usr/bin/systemd-socket-activate").exists() {
+        return eprintln!("no systemd-socket-activate here: not tried");
+    }
+    let mut program = Program::spawn(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+    program.until_answers(proxy, "/health").await;
+    program.until_answers(management, "/api/v1/state").await;
+    let summary = program.output();
+    for place in [format!("clients on {proxy} "), format!("management on {management} ")] {
+        assert!(summary.contains(&place), "{place}: {summary}");
+    }
+    program.sigterm();
+    assert!(program.wait().await.success(), "{}", program.output());
+}
