@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -12,17 +11,10 @@ from pathlib import Path
 import yaml
 
 import instruments
+from promtool import promtool
 
 FOLDER = Path(__file__).resolve().parents[2] / "infra" / "prometheus"
 SEVERITIES = {"critical", "warning"}
-
-
-def promtool(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs promtool in the folder."""
-    program = shutil.which("promtool")
-    if program is None:
-        raise AssertionError("no promtool: install Debian's package prometheus, or Prometheus itself")
-    return subprocess.run([program, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
 def rules() -> list[dict]:
@@ -73,7 +65,12 @@ class Prometheus(unittest.TestCase):
                 self.assertEqual(instruments.complaints(rule["expr"]), [])
         self.assertEqual(
             instruments.complaints('sum by (agent) (paddock_slotz{state="gone"}) + paddock_agents'),
-            ["no such series: paddock_slotz", "no such label: agent", "no such label: state", "no such value of state: gone"],
+            [
+                "no such series: paddock_slotz",
+                "no such label: agent",
+                "no such label: state",
+                "no such value of state: gone",
+            ],
         )
 
     def test_every_alert_is_tried_both_ways(self) -> None:
