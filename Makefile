@@ -2,12 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 REQUIREMENTS := tests/support/requirements.txt
+INFRA_VENV := .venv-infra
+INFRA_REQUIREMENTS := tests/infra/requirements.txt
+CHECKOV_VENV := .venv-checkov
+CHECKOV_REQUIREMENTS := tests/infra/checkov.txt
 
-.PHONY: help demo test check bench soak venv clean
+.PHONY: help demo test rust-test infra-test terraform-check check bench soak venv clean
 
 help:
 	@echo "make demo    from zero to an answer and back to zero, with a real llama.cpp and a tiny model"
-	@echo "make test    every test: the core, the simulator, the gateway in front of a real llama.cpp"
+	@echo "make test    every test: the core, the simulator, the gateway in front of a real llama.cpp, the infrastructure"
+	@echo "make terraform-check   the Terraform module: format, validate, test, lint; offline where the provider cannot be fetched"
+	@echo "make infra-test        user data, units, policies, boot scripts, boards: what the instances get"
 	@echo "make check   formatting, lints, licenses and advisories, documentation"
 	@echo "make bench   the figures of BENCHMARKS.md"
 	@echo "make soak    ten minutes of mixed load and restarts (PADDOCK_SOAK_SECONDS): nothing grows"
@@ -17,13 +23,21 @@ help:
 demo:
 	scripts/demo.sh
 
-test: venv
+test: rust-test terraform-check infra-test
+
+rust-test: venv
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --no-fail-fast; \
 	else \
 		cargo test --no-fail-fast --lib --bins --tests; \
 	fi
 	cargo test --doc
+
+terraform-check: $(INFRA_VENV)/.stamp $(CHECKOV_VENV)/.stamp
+	@$(INFRA_VENV)/bin/python scripts/infra/check.py
+
+infra-test: $(INFRA_VENV)/.stamp
+	$(INFRA_VENV)/bin/python -m unittest discover -s tests/infra
 
 check:
 	cargo fmt --check
@@ -44,14 +58,24 @@ soak:
 venv: $(VENV)/.stamp
 
 # The stamp comes last: a venv without it is half made, and made anew.
-$(VENV)/.stamp: $(REQUIREMENTS)
-	@rm -rf $(VENV)
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-		echo "make venv: '$(PYTHON) -m venv' failed: install Python 3.11 or later with its venv module (Debian: apt-get install python3-venv)" >&2; \
+define make_venv
+	@rm -rf $(@D)
+	@$(PYTHON) -m venv $(@D) || { rm -rf $(@D); \
+		echo "make $@: '$(PYTHON) -m venv' failed: install Python 3.11 or later with its venv module (Debian: apt-get install python3-venv)" >&2; \
 		exit 1; }
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(REQUIREMENTS)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+endef
+
+$(VENV)/.stamp: $(REQUIREMENTS)
+	$(make_venv)
+
+$(INFRA_VENV)/.stamp: $(INFRA_REQUIREMENTS)
+	$(make_venv)
+
+$(CHECKOV_VENV)/.stamp: $(CHECKOV_REQUIREMENTS)
+	$(make_venv)
 
 clean:
 	cargo clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(INFRA_VENV) $(CHECKOV_VENV)

@@ -1,0 +1,100 @@
+"""`make terraform-check`: format, init, validate, test and lint of the module, its examples and the image pipeline."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import offline
+from offline import CACHE, ROOT
+
+MODULE = ROOT / "terraform"
+EXAMPLES = MODULE / "examples"
+IMAGE = ROOT / "infra" / "image"
+AT_A_TIME = 2
+
+Environment = dict[str, str]
+
+
+def configurations() -> list[Path]:
+    """Every folder that is a configuration of its own."""
+    examples = sorted(folder for folder in EXAMPLES.glob("*") if any(folder.glob("*.tf")))
+    return [MODULE, *examples] + ([IMAGE] if IMAGE.is_dir() else [])
+
+
+def name_of(folder: Path) -> str:
+    return str(folder.relative_to(ROOT)) if folder.is_relative_to(ROOT) else folder.name
+
+
+def terraform(folder: Path, words: list[str], environment: Environment) -> tuple[bool, str]:
+    command = ["terraform", f"-chdir={folder}", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode == 0, (done.stdout + done.stderr).strip()
+
+
+def steps(folder: Path) -> list[list[str]]:
+    return [["init", "-backend=false"], ["validate"], ["test"]]
+
+
+def tested(folder: Path) -> bool:
+    return any(folder.glob("tests/*.tftest.hcl"))
+
+
+class Report:
+    """One line for each step; what a command said only where it failed."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+
+    def step(self, what: str, act: Callable[[], tuple[bool, str]]) -> bool:
+        started = time.monotonic()
+        sound, words = act()
+        self.failed += not sound
+        line = f"{'ok    ' if sound else 'FAILED'} {time.monotonic() - started:5.1f} s  {what}"
+        print(line if sound else f"{line}\n{words}", flush=True)
+        return sound
+
+
+def check_folder(folder: Path, environment: Environment, report: Report) -> None:
+    name = name_of(folder)
+    inside = environment | {"TF_DATA_DIR": str(CACHE / "data" / name.replace("/", "-"))}
+    for words in steps(folder):
+        if words == ["test"] and not tested(folder):
+            report.step(f"{name}: terraform test", lambda: (False, f"{name}/tests has no *.tftest.hcl: nothing is asserted"))
+        elif not report.step(f"{name}: terraform {words[0]}", lambda: terraform(folder, words, inside)):
+            return
+
+
+def check(folders: list[Path], report: Report) -> None:
+    for top in (MODULE, ROOT / "infra"):
+        report.step(f"{top.name}: terraform fmt", lambda: terraform(top, ["fmt", "-check", "-recursive", "-diff"], offline.quiet_environment()))
+    with offline.best() as (provider, environment):
+        print(f"terraform-check: with {provider}", flush=True)
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            list(pool.map(lambda folder: check_folder(folder, environment, report), folders))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", help="a part of the names of the folders to check; may be repeated")
+    arguments = parser.parse_args()
+    if shutil.which("terraform") is None:
+        print("terraform-check: SKIPPED: terraform is not installed, so the module is NOT checked (1.9 or later is needed)")
+        return 0
+    folders = configurations()
+    if arguments.only:
+        folders = [folder for folder in folders if any(part in name_of(folder) for part in arguments.only)]
+    report = Report()
+    check(folders, report)
+    print(f"terraform-check: {report.failed} steps FAILED" if report.failed else "terraform-check: all is well")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
