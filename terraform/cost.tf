@@ -1,0 +1,33 @@
+# What a month costs in which nobody calls, item by item. The prices are those of infra/prices.json, of one Region and
+# with their date: other Regions differ.
+
+locals {
+  prices = jsondecode(file("${path.module}/../infra/prices.json"))
+  hours  = local.prices.hours_per_month
+
+  # gp3: beyond 125 MiB/s and 3000 IOPS both cost.
+  warm_volume_month = { for name in local.group_order : name => (
+    local.root_gib[name] * local.prices.gp3_gb_month
+    + (local.throughput_mibps[name] - 125) * local.prices.gp3_throughput_mibps_month
+    + (local.iops[name] - 3000) * local.prices.gp3_iops_month
+  ) }
+  # A pool without min_size keeps as many as are missing to its prepared capacity.
+  warm_instances = { for name, group in local.groups : name => try(group.warm_pool.max_group_prepared_capacity, 0) }
+
+  standard_alarms = 1 + (local.scales ? 0 : 2) + (var.alarm_instance_hours_per_day == null ? 0 : length(var.groups))
+
+  floor_items = {
+    instance    = local.prices.instance_hour[var.balancer_instance_type] * local.hours
+    public_ipv4 = var.public_address == "eip" ? local.prices.public_ipv4_hour * local.hours : 0
+    volume      = var.balancer_volume_gib * local.prices.gp3_gb_month
+    alarms      = local.prices.alarm_high_resolution_month + local.standard_alarms * local.prices.alarm_month
+    metrics     = length(local.metrics.metrics) * local.prices.metric_month
+    metric_puts = local.hours * 60 / 1000 * local.prices.put_metric_data_per_1000
+    logs        = local.quiet_logs_gb * (local.prices.logs_ingested_gb + local.prices.logs_stored_gb_month)
+    endpoints   = length(local.interface_endpoints) * local.prices.interface_endpoint_zone_hour * local.hours
+    warm_pool   = sum(concat([0], [for name in local.group_order : local.warm_instances[name] * local.warm_volume_month[name]]))
+    dashboard   = var.dashboard ? local.prices.dashboard_month : 0
+  }
+  # A balancer at rest logs little: an assumption, on the safe side.
+  quiet_logs_gb = 0.1
+}

@@ -1,0 +1,109 @@
+# Clients reach the proxy, agents the management port, the balancer llama.cpp: nothing else reaches anything. There is
+# no SSH; Session Manager needs no open port.
+
+resource "aws_security_group" "balancer" {
+  name        = "${var.name}-balancer"
+  description = "The balancer of ${var.name}"
+  vpc_id      = local.vpc_id
+  tags        = merge(local.tags, { Name = "${var.name}-balancer" })
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_security_group" "agents" {
+  name        = "${var.name}-agents"
+  description = "The agents of ${var.name}"
+  vpc_id      = local.vpc_id
+  tags        = merge(local.tags, { Name = "${var.name}-agents" })
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "clients" {
+  for_each = toset(var.client_cidrs)
+
+  security_group_id = aws_security_group.balancer.id
+  description       = "Clients call the proxy"
+  ip_protocol       = "tcp"
+  from_port         = local.proxy_port
+  to_port           = local.proxy_port
+  cidr_ipv4         = strcontains(each.key, ":") ? null : each.key
+  cidr_ipv6         = strcontains(each.key, ":") ? each.key : null
+  tags              = local.tags
+}
+
+resource "aws_vpc_security_group_ingress_rule" "management" {
+  security_group_id            = aws_security_group.balancer.id
+  description                  = "Agents report to the management port"
+  ip_protocol                  = "tcp"
+  from_port                    = local.management_port
+  to_port                      = local.management_port
+  referenced_security_group_id = aws_security_group.agents.id
+  tags                         = local.tags
+}
+
+resource "aws_vpc_security_group_ingress_rule" "llamacpp" {
+  security_group_id            = aws_security_group.agents.id
+  description                  = "The balancer calls llama.cpp"
+  ip_protocol                  = "tcp"
+  from_port                    = local.llamacpp_port
+  to_port                      = local.llamacpp_port
+  referenced_security_group_id = aws_security_group.balancer.id
+  tags                         = local.tags
+}
+
+resource "aws_vpc_security_group_egress_rule" "llamacpp" {
+  security_group_id            = aws_security_group.balancer.id
+  description                  = "Requests go to llama.cpp"
+  ip_protocol                  = "tcp"
+  from_port                    = local.llamacpp_port
+  to_port                      = local.llamacpp_port
+  referenced_security_group_id = aws_security_group.agents.id
+  tags                         = local.tags
+}
+
+resource "aws_vpc_security_group_egress_rule" "management" {
+  security_group_id            = aws_security_group.agents.id
+  description                  = "Agents report to the management port"
+  ip_protocol                  = "tcp"
+  from_port                    = local.management_port
+  to_port                      = local.management_port
+  referenced_security_group_id = aws_security_group.balancer.id
+  tags                         = local.tags
+}
+
+locals {
+  https_egress = {
+    balancer = aws_security_group.balancer.id
+    agents   = aws_security_group.agents.id
+  }
+}
+
+# AWS, the model and llama.cpp are fetched over HTTPS. Where there is no way to the internet, this leads to endpoints only.
+resource "aws_vpc_security_group_egress_rule" "https" {
+  for_each = local.https_egress
+
+  security_group_id = each.value
+  description       = "HTTPS to AWS and to the model's source"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+  cidr_ipv4         = "0.0.0.0/0"
+  tags              = local.tags
+}
+
+resource "aws_vpc_security_group_egress_rule" "https_ipv6" {
+  for_each = local.ipv6 ? { balancer = aws_security_group.balancer.id } : {}
+
+  security_group_id = each.value
+  description       = "HTTPS to AWS"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+  cidr_ipv6         = "::/0"
+  tags              = local.tags
+}
