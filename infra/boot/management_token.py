@@ -1,1 +1,99 @@
 #!/usr/bin/python3
+"""The management token: the balancer makes it, SSM keeps it, agents read it. It is in no state, log or argument.
+
+usage: management_token.py rotate     on the balancer: a new one, taken at once; agents follow within two minutes
+       management_token.py refresh    on an agent: read it, and restart the agent if it changed
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+
+import aws
+import files
+import parameters
+
+WAIT_SECONDS = 15 * 60
+LONGEST_PAUSE_SECONDS = 10
+
+
+def name() -> str:
+    return os.environ["BOOT_TOKEN_PARAMETER"]
+
+
+def keep(token: str) -> bool:
+    if len(token) < 16 or any(mark.isspace() for mark in token):
+        raise aws.Trouble(f"the parameter {name()} holds no token: 16 characters at least, and no blanks; "
+                          "delete it and restart the balancer, or run `management_token.py rotate` there")
+    return files.write(files.TOKEN, token.encode(), 0o600)
+
+
+def put(overwrite: bool) -> str:
+    token = secrets.token_urlsafe(32)
+    said = {"Name": name(), "Value": token, "Type": "SecureString", "Overwrite": overwrite}
+    if os.environ.get("BOOT_TOKEN_KMS_KEY"):
+        said["KeyId"] = os.environ["BOOT_TOKEN_KMS_KEY"]
+    parameters.ssm("PutParameter", said)
+    return token
+
+
+def made() -> str:
+    """The balancer's: the one that is there, else a new one. If two make it at once, the first one's counts."""
+    found = parameters.value(name())
+    if found is None:
+        try:
+            found = put(overwrite=False)
+        except aws.Trouble as trouble:
+            if trouble.code != "ParameterAlreadyExists":
+                raise
+            found = parameters.value(name())
+    if found is None:
+        raise aws.Trouble(f"the parameter {name()} was there and is gone: restart paddock-settings.service")
+    return found
+
+
+def awaited() -> str:
+    """An agent's: it may boot before its balancer has ever run."""
+    until = time.monotonic() + WAIT_SECONDS
+    pause = 1
+    while time.monotonic() < until:
+        found = parameters.value(name())
+        if found is not None:
+            return found
+        if pause == 1:
+            print(f"waiting for the balancer to make the parameter {name()}", flush=True)
+        time.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+    raise aws.Trouble(f"no parameter {name()} after {WAIT_SECONDS // 60} minutes: see paddock-settings.service on the balancer")
+
+
+def provide() -> bool:
+    """Puts the token into its file; says whether it is another one than before."""
+    return keep(made() if os.environ["BOOT_ROLE"] == "balancer" else awaited())
+
+
+def main() -> int:
+    what = sys.argv[1:]
+    try:
+        if what == ["rotate"] and os.environ.get("BOOT_ROLE") == "balancer":
+            keep(put(overwrite=True))
+            subprocess.run(["systemctl", "restart", "paddock-balancer.service"], check=True)
+            print("the balancer has a new token; agents take it within two minutes")
+        elif what == ["refresh"] and os.environ.get("BOOT_ROLE") == "agent":
+            if provide():
+                subprocess.run(["systemctl", "try-restart", "paddock-agent.service"], check=True)
+                print("the token changed: the agent was restarted with it")
+        else:
+            print("usage: management_token.py rotate (on a balancer) or refresh (on an agent), with the variables of "
+                  "/etc/paddock/bootstrap.env", file=sys.stderr)
+            return 2
+    except (aws.Trouble, subprocess.CalledProcessError) as trouble:
+        print(trouble, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,114 @@
 #!/usr/bin/python3
+"""The model and llama.cpp, at each boot: fetched by their checksums, or found as they were left.
+
+The model goes to the instance store if there is one with room for it, else to the root volume.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from typing import Dict
+
+import aws
+import files
+import parameters
+from fetch import fetch, is_there
+from source import Source
+
+# Beside a model there must be room for logs and for llama.cpp.
+SPARE_BYTES = 256 << 20
+
+
+def wanted(settings: Dict[str, str], name: str) -> str:
+    if not settings.get(name):
+        raise aws.Trouble(f"the settings name no {name}: set it, and start an instance anew")
+    return settings[name]
+
+
+def token(settings: Dict[str, str]) -> str:
+    name = settings.get("FETCH_MODEL_TOKEN_PARAMETER")
+    if not name:
+        return ""
+    found = parameters.value(name)
+    if found is None:
+        raise aws.Trouble(f"there is no SSM parameter {name}: put the token there, as SecureString")
+    return found.strip()
+
+
+def model(settings: Dict[str, str]) -> str:
+    sha256 = wanted(settings, "FETCH_MODEL_SHA256")
+    source = Source(wanted(settings, "FETCH_MODEL_URI"), token(settings))
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", source.uri.split("?")[0].rsplit("/", 1)[-1]) or "model.gguf"
+    folders = [base + "/models" for base in (files.STORE, files.STATE) if base == files.STATE or os.path.ismount(base)]
+    for folder in folders:
+        if is_there(f"{folder}/{name}", sha256):
+            print(f"{source.uri}: is in {folder} already")
+            return f"{folder}/{name}"
+    size_bytes = source.size().bytes
+    for folder in folders:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        forget_others(folder, name)
+        if folder == folders[-1] or shutil.disk_usage(folder).free > size_bytes + SPARE_BYTES:
+            fetch(source, sha256, f"{folder}/{name}")
+            return f"{folder}/{name}"
+    raise AssertionError("unreachable")
+
+
+def forget_others(folder: str, name: str) -> None:
+    """A model that is served no more would take the room of the next."""
+    for other in os.listdir(folder):
+        if not other.startswith(name):
+            os.unlink(f"{folder}/{other}")
+
+
+def llama(settings: Dict[str, str]) -> None:
+    """llama-server out of its archive, with what lies beside it there; or the image's own."""
+    if not settings.get("FETCH_LLAMA_URI"):
+        if not os.access(files.LLAMA_SERVER, os.X_OK):
+            raise aws.Trouble(f"{files.LLAMA_SERVER}: neither in the image nor named by FETCH_LLAMA_URI in the settings")
+        return
+    sha256 = wanted(settings, "FETCH_LLAMA_SHA256")
+    home = f"{files.STATE}/llama/{sha256[:16]}"
+    if not os.path.isdir(home):
+        archive = f"{files.STATE}/llama/archive.tar.gz"
+        fetch(Source(settings["FETCH_LLAMA_URI"]), sha256, archive)
+        unpack(archive, home)
+        for left in (archive, archive + ".sha256"):
+            os.unlink(left)
+    found = [folder for folder, _, names in os.walk(home) if "llama-server" in names]
+    if len(found) != 1:
+        raise aws.Trouble(f"{settings['FETCH_LLAMA_URI']}: {len(found)} files are called llama-server in it; one is wanted")
+    # Its libraries are found beside the file that the link names.
+    link = files.LLAMA_SERVER + ".new"
+    if os.path.lexists(link):
+        os.unlink(link)
+    os.symlink(found[0] + "/llama-server", link)
+    os.replace(link, files.LLAMA_SERVER)
+
+
+def unpack(archive: str, home: str) -> None:
+    shutil.rmtree(home + ".new", ignore_errors=True)
+    os.makedirs(home + ".new", mode=0o755)
+    said = subprocess.run(["tar", "--extract", "--gzip", "--no-same-owner", "--file", archive, "--directory", home + ".new"],
+                          stderr=subprocess.PIPE)
+    if said.returncode != 0:
+        raise aws.Trouble(f"{archive}: not a tar.gz archive: {said.stderr.decode(errors='replace')[:300]}")
+    os.replace(home + ".new", home)
+
+
+def main() -> int:
+    try:
+        settings = dict(os.environ)
+        llama(settings)
+        path = model(settings)
+        files.write(files.ETC + "/llama.env", files.as_environment({"LLAMA_MODEL": path}), 0o644)
+    except (aws.Trouble, OSError) as trouble:
+        print(f"fetch: {trouble}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
