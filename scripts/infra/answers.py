@@ -70,8 +70,7 @@ LISTS = {"ipv6_addresses": ["2001:db8::10"], "private_ips": ["10.0.0.10"]}
 
 def chosen(kind: str, config: Config, name: str, schema: dict[str, Any]) -> Any:
     """The attribute `name` that `config` left to AWS."""
-    known = {key: value for key, value in config.items() if isinstance(value, (str, int)) and key not in ("id", "arn")}
-    unique = digits(kind, known)
+    unique = digits(kind, config)
     if name == "tags_all":
         return config.get("tags") or {}
     of_type = schema["type"]
@@ -81,16 +80,18 @@ def chosen(kind: str, config: Config, name: str, schema: dict[str, Any]) -> Any:
         return {"latest_version": 1, "default_version": 1}.get(name, 0) if of_type == "number" else False
     if name in ATTRIBUTES:
         return ATTRIBUTES[name]
-    title = config.get(IDS_THAT_ARE_NAMES.get(kind, "name"))
+    title_of = IDS_THAT_ARE_NAMES.get(kind, "name")
+    title = config.get(title_of)
     if not isinstance(title, str):
-        title = f"{config.get('name_prefix') or kind.removeprefix('aws_') + '-'}{unique[:12]}"
+        prefix = config.get(f"{title_of}_prefix") or kind.removeprefix("aws_").replace("_", "-") + "-"
+        title = f"{prefix}{unique[:12]}"
     if name == "arn":
         service = kind.split("_")[1]
         fallback = f"arn:aws:{service}:{REGION}:{ACCOUNT}:{kind.removeprefix(f'aws_{service}_')}/{title}"
         return ARNS.get(kind, fallback).format(hex=unique[:32], name=title, alarm_name=title, bucket=title)
     if name == "id" and kind in ID_PREFIXES:
         return f"{ID_PREFIXES[kind]}-0{unique[:16]}"
-    if name in ("id", IDS_THAT_ARE_NAMES.get(kind, "name")):
+    if name in ("id", title_of):
         return title
     if name.endswith("cidr_block"):
         return "2001:db8::/56" if "v6" in name else VPC_CIDR

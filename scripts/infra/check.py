@@ -9,9 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import lint
+import module_readme
 import offline
+import render
 from offline import CACHE, ROOT
 
 MODULE = ROOT / "terraform"
@@ -25,7 +29,7 @@ Environment = dict[str, str]
 def configurations() -> list[Path]:
     """Every folder that is a configuration of its own."""
     examples = sorted(folder for folder in EXAMPLES.glob("*") if any(folder.glob("*.tf")))
-    return [MODULE, *examples] + ([IMAGE] if IMAGE.is_dir() else [])
+    return [MODULE, *examples] + ([IMAGE] if any(IMAGE.glob("*.tf")) else [])
 
 
 def name_of(folder: Path) -> str:
@@ -38,8 +42,7 @@ def terraform(folder: Path, words: list[str], environment: Environment) -> tuple
     return done.returncode == 0, (done.stdout + done.stderr).strip()
 
 
-def steps(folder: Path) -> list[list[str]]:
-    return [["init", "-backend=false"], ["validate"], ["test"]]
+STEPS = (["init", "-backend=false"], ["validate"], ["test"])
 
 
 def tested(folder: Path) -> bool:
@@ -64,20 +67,53 @@ class Report:
 def check_folder(folder: Path, environment: Environment, report: Report) -> None:
     name = name_of(folder)
     inside = environment | {"TF_DATA_DIR": str(CACHE / "data" / name.replace("/", "-"))}
-    for words in steps(folder):
+    for words in STEPS:
         if words == ["test"] and not tested(folder):
             report.step(f"{name}: terraform test", lambda: (False, f"{name}/tests has no *.tftest.hcl: nothing is asserted"))
         elif not report.step(f"{name}: terraform {words[0]}", lambda: terraform(folder, words, inside)):
             return
 
 
-def check(folders: list[Path], report: Report) -> None:
+def rendered_and_linted(folder: Path, environment: Environment) -> tuple[bool, str]:
+    """What the configuration would create, written down for the other tests, and what is wrong with it."""
+    try:
+        mistakes = lint.mistakes(render.render(folder, environment))
+    except render.ApplyFailed as failure:
+        return False, str(failure)
+    return not mistakes, "\n".join(mistakes)
+
+
+def readme_is_fresh() -> tuple[bool, str]:
+    reason = module_readme.stale()
+    return reason is None, reason or ""
+
+
+def checkov() -> tuple[bool, str]:
+    folders = [word for folder in (MODULE, IMAGE) if any(folder.glob("*.tf")) for word in ("--directory", str(folder))]
+    command = [str(ROOT / ".venv-checkov/bin/checkov"), *folders, "--config-file", str(ROOT / "scripts/infra/checkov.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    return done.returncode == 0, (done.stdout + done.stderr).strip()
+
+
+def check_sources(report: Report) -> None:
     for top in (MODULE, ROOT / "infra"):
-        report.step(f"{top.name}: terraform fmt", lambda: terraform(top, ["fmt", "-check", "-recursive", "-diff"], offline.quiet_environment()))
-    with offline.best() as (provider, environment):
+        words = ["fmt", "-check", "-recursive", "-diff"]
+        report.step(f"{top.name}: terraform fmt", partial(terraform, top, words, offline.quiet_environment()))
+    report.step("terraform/README.md: tables of inputs and outputs", readme_is_fresh)
+    report.step("checkov", checkov)
+
+
+def check(folders: list[Path], report: Report) -> None:
+    with offline.best() as (provider, environment), offline.stand_in() as without_aws, ThreadPoolExecutor(AT_A_TIME) as pool:
         print(f"terraform-check: with {provider}", flush=True)
-        with ThreadPoolExecutor(AT_A_TIME) as pool:
-            list(pool.map(lambda folder: check_folder(folder, environment, report), folders))
+        done = [pool.submit(check_sources, report)]
+        for folder in folders:
+            done.append(pool.submit(check_folder, folder, environment, report))
+            if folder != MODULE:
+                act = partial(rendered_and_linted, folder, without_aws)
+                done.append(pool.submit(report.step, f"{name_of(folder)}: apply with the stand-in, lint", act))
+        for one in done:
+            one.result()
 
 
 def main() -> int:

@@ -55,6 +55,19 @@ def block_message(block: Block) -> pb.Schema.Block:
     return pb.Schema.Block(attributes=attributes, block_types=nested)
 
 
+def schema_message(schema: dict[str, Any]) -> pb.GetProviderSchema.Response:
+    def messages(blocks: dict[str, Block]) -> dict[str, pb.Schema]:
+        return {name: pb.Schema(block=block_message(block)) for name, block in blocks.items()}
+
+    return pb.GetProviderSchema.Response(
+        provider=pb.Schema(block=block_message(schema["provider"])),
+        resource_schemas=messages(schema["resources"]),
+        data_source_schemas=messages(schema["data"]),
+        # So Terraform asks once in a command, and not once for each instance of the provider.
+        server_capabilities=pb.ServerCapabilities(get_provider_schema_optional=True),
+    )
+
+
 def decode(value: pb.DynamicValue) -> Any:
     if value.json:
         return json.loads(value.json)
@@ -80,23 +93,17 @@ class Provider(rpc.ProviderServicer):
     def __init__(self, schema: dict[str, Any]) -> None:
         self.resources: dict[str, Block] = schema["resources"]
         self.data: dict[str, Block] = schema["data"]
-        self.provider: Block = schema["provider"]
+        self.schema = schema_message(schema)
 
     def GetMetadata(self, request: Any, context: Any) -> Any:
         return pb.GetMetadata.Response(
             resources=[pb.GetMetadata.ResourceMetadata(type_name=name) for name in self.resources],
             data_sources=[pb.GetMetadata.DataSourceMetadata(type_name=name) for name in self.data],
+            server_capabilities=self.schema.server_capabilities,
         )
 
     def GetProviderSchema(self, request: Any, context: Any) -> Any:
-        def messages(blocks: dict[str, Block]) -> dict[str, pb.Schema]:
-            return {name: pb.Schema(block=block_message(block)) for name, block in blocks.items()}
-
-        return pb.GetProviderSchema.Response(
-            provider=pb.Schema(block=block_message(self.provider)),
-            resource_schemas=messages(self.resources),
-            data_source_schemas=messages(self.data),
-        )
+        return self.schema
 
     def ValidateProviderConfig(self, request: Any, context: Any) -> Any:
         return pb.ValidateProviderConfig.Response()

@@ -23,7 +23,7 @@ PROVIDER_VERSION = "6.25.0"
 
 Block = dict[str, Any]
 
-SCALARS = {"string": "string", "number": "number", "boolean": "bool", "any": "dynamic"}
+SCALARS = {"string": "string", "number": "number", "boolean": "bool"}
 SOURCE_MAP = re.compile(r"sourceMappingURL=data:application/json;base64,(\S+)")
 CLASS = re.compile(r"^export class (\w+) extends cdktf\.(\w+) \{\n(.*?)^\}", re.M | re.S)
 WRITER = re.compile(r"^export function (\w+)ToHclTerraform\(.*?\n\}", re.M | re.S)
@@ -38,7 +38,8 @@ ARGUMENT = re.compile(
 )
 ARGUMENT_WRITER = re.compile(r"(?<![.\w])(\w+)ToHclTerraform")
 NESTED_MEMBER = re.compile(r"= new (\w+?)(List|OutputReference)\(this, \"\w+\"(?:, (true|false))?\)")
-GETTER = re.compile(r"this\.get(String|Number|Boolean|Any)(List|Map)?Attribute\(|this\.get(List)Attribute\(")
+SCALAR_MAP = re.compile(r"= new cdktf\.(String|Number|Boolean)Map(List)?\(this")
+GETTER = re.compile(r"this\.get(String|Number|Boolean)(List|Map)?Attribute\(|this\.get(List)Attribute\(")
 
 
 class UnknownType(Exception):
@@ -96,9 +97,11 @@ class Source:
         if nested := NESTED_MEMBER.search(member):
             _, members = self.classes[nested[1] + "OutputReference"]
             return object_type(self.build(members, ""), "set" if nested[3] == "true" else "list")
+        if map_of := SCALAR_MAP.search(member):
+            of_type = ["map", SCALARS[map_of[1].lower()]]
+            return ["list", of_type] if map_of[2] else of_type
         getter = GETTER.search(member)
-        if getter is None:
-            return "dynamic"
+        assert getter, f"a kind of attribute that this reader does not know: {member}"
         scalar = SCALARS[(getter[1] or "String").lower()]
         collection = (getter[2] or getter[3] or "").lower()
         if not collection:
