@@ -49,7 +49,7 @@ def write(path: str, data: bytes, mode: int, group: int = -1) -> bool:
 
 
 def parse_environment(text: str, name: str) -> Dict[str, str]:
-    """Lines of KEY=value, as systemd's EnvironmentFile reads them; quotes around a value are taken off."""
+    """Lines of KEY=value; quotes around a whole value are taken off, all else is as it stands."""
     found = {}
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
@@ -59,10 +59,9 @@ def parse_environment(text: str, name: str) -> Dict[str, str]:
         if not match:
             raise aws.Trouble(f"{name}, line {number}: not of the form KEY=value")
         value = match.group(2).strip()
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        quote = value[:1]
+        if quote in ("'", '"') and len(value) > 1 and value.find(quote, 1) == len(value) - 1:
             value = value[1:-1]
-        elif any(mark in value for mark in "\"'\\"):
-            raise aws.Trouble(f"{name}, line {number}: put the whole value of {match.group(1)} into quotes, or none")
         found[match.group(1)] = value
     return found
 

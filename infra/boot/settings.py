@@ -7,6 +7,8 @@ usage: settings.py boot       at each boot, before anything of Paddock starts
 What fails the new program's own check is not put in place: what was there before goes on.
 """
 
+import contextlib
+import fcntl
 import grp
 import hashlib
 import os
@@ -14,7 +16,7 @@ import re
 import subprocess
 import sys
 import time
-from typing import Dict, Optional
+from typing import Dict, Iterator, Optional
 
 import aws
 import begin
@@ -139,8 +141,21 @@ class Changes:
         self.port = False
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """A refresh may be asked for while the boot is not done."""
+    with open(files.ETC + "/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def bring() -> Changes:
     """Puts everything in place that is wished now, or nothing."""
+    with alone():
+        return bring_alone()
+
+
+def bring_alone() -> Changes:
     changes = Changes()
     settings = wished()
     token_changed = management_token.provide()

@@ -7,7 +7,7 @@ locals {
     agent    = ["aws.py", "begin.py", "files.py", "keep_failed.py", "logs.py", "source.py"]
   }[var.role]
   first_units = {
-    balancer = ["balancer/paddock-begin.service", "both/paddock-logs.service"]
+    balancer = ["balancer/paddock-begin.service", "balancer/paddock-refresh.service", "both/paddock-logs.service"]
     agent    = ["agent/paddock-begin.service", "agent/paddock-failed.service", "both/paddock-logs.service"]
   }[var.role]
 

@@ -1,0 +1,232 @@
+"""Fetching by checksum: from moto's S3, over https and as Hugging Face names files; resumed, refused, and with no secret shown."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unittest
+from pathlib import Path
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from instance import KEY_ID, REGION, SECRET, SESSION, Cloud, Instance, Quiet, Server, kill, wait_until
+
+PART = 1 << 20
+PARTS = 6
+CONTENT = os.urandom(PARTS * PART - 1234)
+SUM = hashlib.sha256(CONTENT).hexdigest()
+KEY = "models/a model+(1).gguf"
+URI = f"s3://models/{KEY}"
+
+
+def signature_by_botocore(request: dict) -> str:
+    """What botocore would have signed the request with, at the same second."""
+    given = {name.lower(): value for name, value in request["headers"].items()}
+    names = given["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    asked = AWSRequest(request["method"], f"http://{given['host']}{request['path']}", {name: given[name] for name in names})
+    asked.context["timestamp"] = given["x-amz-date"]
+    signer = S3SigV4Auth(Credentials(KEY_ID, SECRET, SESSION), "s3", REGION)
+    return signer.signature(signer.string_to_sign(asked, signer.canonical_request(asked)), asked)
+
+
+class Fetch(unittest.TestCase):
+    cloud: Cloud
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.cloud = Cloud()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.cloud.close()
+
+    def setUp(self) -> None:
+        self.cloud.reset()
+        s3 = self.cloud.client("s3")
+        s3.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": REGION})
+        s3.put_object(Bucket="models", Key=KEY, Body=CONTENT)
+        self.instance = Instance(self.cloud, "agent")
+        self.addCleanup(self.instance.close)
+        self.addCleanup(self.cloud.front.gate.set)
+        self.path = self.instance.root / "models" / "m.gguf"
+
+    def words(self, uri: str = URI, wanted: str = SUM, parallel: int = 4) -> list[str]:
+        return ["--part-bytes", str(PART), "--parallel", str(parallel), uri, wanted, str(self.path)]
+
+    def left(self) -> list[str]:
+        return sorted(os.listdir(self.path.parent)) if self.path.parent.exists() else []
+
+    def assert_one_line(self, done, *parts: str) -> None:
+        self.assertEqual(done.returncode, 1, done)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        for part in parts:
+            self.assertIn(part, done.stderr)
+
+    def test_right_bytes_and_then_nothing_to_do(self) -> None:
+        done = self.instance.run("fetch.py", *self.words())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.path.read_bytes(), CONTENT)
+        self.assertEqual(self.left(), ["m.gguf", "m.gguf.sha256"])
+        self.assertEqual(len(self.cloud.front.ranges()), PARTS)
+
+        self.cloud.front.requests.clear()
+        self.assertEqual(self.instance.run("fetch.py", *self.words()).returncode, 0)
+        self.assertEqual(self.cloud.front.requests, [], "what is there and right is not asked for again")
+
+    def test_a_file_that_changed_on_disk_is_fetched_again(self) -> None:
+        self.instance.run("fetch.py", *self.words())
+        self.path.write_bytes(CONTENT[:-1] + b"x")
+        self.assertEqual(self.instance.run("fetch.py", *self.words()).returncode, 0)
+        self.assertEqual(self.path.read_bytes(), CONTENT)
+
+    def test_a_killed_download_goes_on_with_what_is_missing(self) -> None:
+        front = self.cloud.front
+        front.gate.clear()
+        front.let_through = 1 + 3  # the question for the length, and three parts
+        first = self.instance.start("fetch.py", *self.words(parallel=1))
+        wait_until(lambda: len(front.ranges()) == 4, "the fourth part is asked for")
+        kill(first)
+        finished = set(front.ranges()[:3])
+        self.assertFalse(self.path.exists())
+
+        front.requests.clear()
+        front.gate.set()
+        done = self.instance.run("fetch.py", *self.words())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.path.read_bytes(), CONTENT)
+        self.assertEqual(len(front.ranges()), PARTS - 3)
+        self.assertFalse(finished & set(front.ranges()), "finished parts are not fetched again")
+
+    def test_a_wrong_checksum_is_one_line_and_leaves_nothing(self) -> None:
+        wrong = "0" * 64
+        self.assert_one_line(self.instance.run("fetch.py", *self.words(wanted=wrong)), URI, f"wanted {wrong}", f"got {SUM}")
+        self.assertEqual(self.left(), [])
+
+    def test_no_checksum_is_refused_before_anything_is_asked(self) -> None:
+        self.assert_one_line(self.instance.run("fetch.py", *self.words(wanted="")), URI, "SHA-256")
+        self.assertEqual(self.cloud.front.requests, [])
+
+    def test_a_missing_object_and_a_missing_bucket(self) -> None:
+        done = self.instance.run("fetch.py", *self.words("s3://models/none.gguf"))
+        self.assert_one_line(done, "s3://models/none.gguf: NoSuchKey", "see that it exists")
+        self.assert_one_line(self.instance.run("fetch.py", *self.words("s3://nobody/x")), "s3://nobody/x: NoSuchBucket")
+
+    def test_no_role(self) -> None:
+        bare = Instance(self.cloud, "agent", has_role=False)
+        self.addCleanup(bare.close)
+        self.assert_one_line(bare.run("fetch.py", *self.words()), "no credentials", "instance profile")
+
+    def test_cleartext_and_unknown_schemes_are_refused(self) -> None:
+        self.assert_one_line(self.instance.run("fetch.py", *self.words("http://example.com/m.gguf")), "use https://")
+        self.assert_one_line(self.instance.run("fetch.py", *self.words("ftp://example.com/m")), "neither s3://")
+
+    def test_curl_signs_as_botocore_does(self) -> None:
+        self.instance.run("fetch.py", *self.words())
+        seen = self.cloud.front.requests[0]
+        self.assertEqual(seen["path"], "/models/models/a%20model%2B%281%29.gguf")
+        signed = seen["headers"]["Authorization"]
+        self.assertTrue(signed.endswith("Signature=" + signature_by_botocore(seen)), signed)
+        self.assertIn("x-amz-security-token", signed)
+
+    def test_no_secret_is_in_an_argument_or_in_what_is_said(self) -> None:
+        front = self.cloud.front
+        front.gate.clear()
+        front.let_through = 1
+        process = self.instance.start("fetch.py", *self.words(), FETCH_TOKEN="hf-secret-token")
+        wait_until(lambda: len(front.ranges()) == 4, "four parts are under way")
+        shown = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                shown.append(entry.read_bytes().decode(errors="replace"))
+            except OSError:
+                continue  # it ended meanwhile
+        front.gate.set()
+        out, error = process.communicate(timeout=60)
+        self.assertGreaterEqual(len([line for line in shown if line.startswith("curl\0")]), 4, "curl was seen at work")
+        for secret in (SECRET, SESSION, "hf-secret-token"):
+            self.assertFalse([line for line in shown if secret in line])
+            self.assertNotIn(secret, out + error)
+
+
+class Web(unittest.TestCase):
+    """Sources that are not AWS: https and hf://, here on loopback."""
+
+    def setUp(self) -> None:
+        test = self
+        self.asked: list[tuple[str, str, str]] = []
+        self.denied = False
+        self.with_ranges = True
+        self.cut_bytes = 0
+
+        class Site(Quiet):
+            def do_GET(self) -> None:
+                wanted = self.headers["Range"] or ""
+                test.asked.append((self.path, wanted, self.headers["Authorization"] or ""))
+                if test.denied:
+                    return self.answer(401, b"Invalid credentials")
+                if "/resolve/" in self.path:
+                    return self.answer(302, b"", {"Location": f"{test.elsewhere.url}/signed"})
+                if not wanted or not test.with_ranges:
+                    return self.answer(200, CONTENT)
+                begin, end = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
+                told = {"Content-Range": f"bytes {begin}-{end}/{len(CONTENT)}"}
+                part = CONTENT[begin:end + 1]
+                if test.cut_bytes and begin == PART:
+                    cut, test.cut_bytes = test.cut_bytes, 0
+                    self.send_response(206)
+                    self.send_header("Content-Length", str(len(part)))
+                    self.end_headers()
+                    self.wfile.write(part[:cut])
+                    self.close_connection = True
+                    return None
+                return self.answer(206, part, told)
+
+        self.site, self.elsewhere = Server(Site), Server(Site)
+        self.addCleanup(self.site.close)
+        self.addCleanup(self.elsewhere.close)
+        cloud = type("NoCloud", (), {"front": type("NoFront", (), {"server": self.site})})
+        self.instance = Instance(cloud, "agent")
+        self.addCleanup(self.instance.close)
+        self.path = self.instance.root / "m.gguf"
+
+    def fetch(self, uri: str, **environment: str):
+        words = ["--part-bytes", str(PART), uri, SUM, str(self.path)]
+        return self.instance.run("fetch.py", *words, **environment)
+
+    def test_a_web_server(self) -> None:
+        done = self.fetch(self.site.url + "/m.gguf")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.path.read_bytes(), CONTENT)
+        self.assertEqual(len(self.asked), 1 + PARTS)
+
+    def test_a_web_server_without_ranges(self) -> None:
+        self.with_ranges = False
+        done = self.fetch(self.site.url + "/m.gguf")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.path.read_bytes(), CONTENT)
+
+    def test_a_connection_that_breaks_goes_on_where_it_broke(self) -> None:
+        self.cut_bytes = 5000
+        done = self.fetch(self.site.url + "/m.gguf")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.path.read_bytes(), CONTENT)
+        self.assertIn(f"bytes={PART + 5000}-{2 * PART - 1}", [wanted for _, wanted, _ in self.asked])
+
+    def test_hugging_face_and_its_token_goes_nowhere_else(self) -> None:
+        done = self.fetch("hf://owner/repository@v1/folder/m.gguf", HF_ENDPOINT=self.site.url, FETCH_TOKEN="hf_x")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.path.read_bytes(), CONTENT)
+        asked = {(path, token) for path, _, token in self.asked}
+        self.assertEqual(asked, {("/owner/repository/resolve/v1/folder/m.gguf", "Bearer hf_x"), ("/signed", "")})
+
+    def test_a_token_that_is_missing(self) -> None:
+        self.denied = True
+        done = self.fetch("hf://owner/repository/m.gguf", HF_ENDPOINT=self.site.url)
+        self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done)
+        self.assertIn("FETCH_MODEL_TOKEN_PARAMETER", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
