@@ -16,20 +16,11 @@ import lint
 import module_readme
 import offline
 import render
-from offline import CACHE, ROOT
+from offline import CACHE, IMAGE, MODULE, ROOT
 
-MODULE = ROOT / "terraform"
-EXAMPLES = MODULE / "examples"
-IMAGE = ROOT / "infra" / "image"
 AT_A_TIME = 2
 
 Environment = dict[str, str]
-
-
-def configurations() -> list[Path]:
-    """Every folder that is a configuration of its own."""
-    examples = sorted(folder for folder in EXAMPLES.glob("*") if any(folder.glob("*.tf")))
-    return [MODULE, *examples] + ([IMAGE] if any(IMAGE.glob("*.tf")) else [])
 
 
 def name_of(folder: Path) -> str:
@@ -123,7 +114,7 @@ def main() -> int:
     if shutil.which("terraform") is None:
         print("terraform-check: SKIPPED: terraform is not installed, so the module is NOT checked (1.9 or later is needed)")
         return 0
-    folders = configurations()
+    folders = [MODULE, *offline.applicable()]
     if arguments.only:
         folders = [folder for folder in folders if any(part in name_of(folder) for part in arguments.only)]
     report = Report()

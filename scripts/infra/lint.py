@@ -15,7 +15,7 @@ from policy_sentry.shared.iam_data import get_service_prefix_data
 
 import enums
 from offline import ROOT
-from render import Resource, policies_of
+from render import Resource, policies_of, unpacked, user_data_of
 
 CALLED = [ROOT / "terraform" / "actions.json", ROOT / "infra" / "boot" / "actions.json"]
 """What the program and the boot scripts call, by role."""
@@ -23,13 +23,15 @@ CALLED = [ROOT / "terraform" / "actions.json", ROOT / "infra" / "boot" / "action
 HARMLESS = ("List", "Read")
 """Access levels that may be allowed on everything."""
 
-SYSTEMS_MANAGER = {
+CALLED_BY_AWS = {
     "ec2messages:AcknowledgeMessage",
     "ec2messages:DeleteMessage",
     "ec2messages:FailMessage",
     "ec2messages:GetEndpoint",
     "ec2messages:GetMessages",
     "ec2messages:SendReply",
+    "kms:Decrypt",
+    "kms:Encrypt",
     "ssm:DescribeAssociation",
     "ssm:DescribeDocument",
     "ssm:GetDeployablePatchSnapshotForInstance",
@@ -46,7 +48,8 @@ SYSTEMS_MANAGER = {
     "ssmmessages:OpenControlChannel",
     "ssmmessages:OpenDataChannel",
 }
-"""What AWS's own agent on the instances calls: sessions, and the association that refreshes the balancer."""
+"""What AWS calls on a role's behalf: Systems Manager for sessions and for the association that refreshes the balancer, and
+its parameters with a customer's key."""
 
 
 def as_list(value: Any) -> list[Any]:
@@ -148,6 +151,11 @@ def settings_of(resources: list[Resource]) -> dict[str, str]:
     return {}
 
 
+def keeps_failed_boots(resources: list[Resource]) -> bool:
+    texts = [unpacked(encoded)[1] for encoded in user_data_of(resources).values()]
+    return any("BOOT_KEEP_FAILED=true" in text for text in texts) or not texts
+
+
 def optional(role: str, resources: list[Resource]) -> set[str]:
     """What is called in some configurations only, and not in this one."""
     settings = settings_of(resources)
@@ -156,6 +164,8 @@ def optional(role: str, resources: list[Resource]) -> set[str]:
         unused |= {action for action in called(role) if action.startswith(("autoscaling:", "ec2:"))}
     if role == "balancer" and settings and settings.get("PADDOCK_ASG_WAKE") != "launch-instances":
         unused |= {"autoscaling:LaunchInstances", "ec2:CreateFleet", "ec2:DescribeLaunchTemplateVersions"}
+    if role == "agent" and not keeps_failed_boots(resources):
+        unused |= {"autoscaling:DescribeAutoScalingGroups", "autoscaling:EnterStandby"}
     return unused
 
 
@@ -166,7 +176,7 @@ def right_mistakes(resources: list[Resource]) -> Iterator[str]:
             continue
         for action in sorted(called(role) - allowed - optional(role, resources)):
             yield f"the {role}'s policy lacks {action}, which its code calls"
-        for action in sorted(allowed - called(role) - SYSTEMS_MANAGER):
+        for action in sorted(allowed - called(role) - CALLED_BY_AWS):
             yield f"the {role}'s policy allows {action}, which nothing calls"
 
 

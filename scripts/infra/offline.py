@@ -15,7 +15,9 @@ import provider_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "target" / "infra"
-CONFIGURED = [ROOT / "terraform", ROOT / "infra" / "image"]
+MODULE = ROOT / "terraform"
+IMAGE = ROOT / "infra" / "image"
+CONFIGURED = [MODULE, IMAGE]
 """Whose resources and data sources the stand-in knows."""
 
 CHOICE = "PADDOCK_TERRAFORM_PROVIDER"
@@ -23,6 +25,12 @@ DOWNLOAD_SECONDS_MAX = 300
 REGISTRY_SECONDS_MAX = 5
 
 PROBE = 'terraform {\n  required_providers {\n    aws = {\n      source = "hashicorp/aws"\n    }\n  }\n}\n'
+
+
+def applicable() -> list[Path]:
+    """The configurations that somebody applies: the examples, and the pipeline of images."""
+    examples = [folder for folder in sorted((MODULE / "examples").glob("*")) if any(folder.glob("*.tf"))]
+    return examples + ([IMAGE] if any(IMAGE.glob("*.tf")) else [])
 
 
 def quiet_environment() -> dict[str, str]:

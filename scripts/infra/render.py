@@ -8,12 +8,14 @@ target/infra/rendered/EXAMPLE/
     user-data/NAME.yaml      what cloud-init gets, unpacked; NAME is `balancer`, or that of the launch template
     user-data/NAME.packed    the same as it is sent
     settings/KEY             every text object that Terraform puts into S3, `/` of its key as `_`
+    inputs.sha256            of the files that it was made from: an example is applied again only when these change
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import shutil
 import subprocess
@@ -26,6 +28,8 @@ from offline import CACHE, ROOT
 
 RENDERED = CACHE / "rendered"
 VARIABLES = Path(__file__).with_name("examples.tfvars")
+INPUTS = [ROOT / "terraform", ROOT / "infra", Path(__file__).parent]
+NO_INPUT = {".terraform", "__pycache__", ".terraform.lock.hcl"}
 GZIP_MAGIC = b"\x1f\x8b"
 POLICY_ATTRIBUTES = ("policy", "assume_role_policy")
 
@@ -116,17 +120,36 @@ def write(state: dict[str, Any], into: Path) -> list[Resource]:
     return resources
 
 
+def inputs_sha256() -> str:
+    """Of everything that a rendered example depends on."""
+    digest = hashlib.sha256()
+    for top in INPUTS:
+        for file in sorted(file for file in top.rglob("*") if file.is_file() and not NO_INPUT.intersection(file.parts)):
+            digest.update(str(file).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
 def render(folder: Path, environment: dict[str, str]) -> list[Resource]:
-    name = folder.name
+    into = RENDERED / folder.name
+    stamp, fresh = into / "inputs.sha256", inputs_sha256()
+    if stamp.exists() and stamp.read_text() == fresh:
+        return json.loads((into / "resources.json").read_text())
     variables = VARIABLES if VARIABLES.exists() else None
-    return write(applied(folder, CACHE / "applied" / name, environment, variables), RENDERED / name)
+    resources = write(applied(folder, CACHE / "applied" / folder.name, environment, variables), into)
+    stamp.write_text(fresh)
+    return resources
 
 
 def main() -> int:
+    if shutil.which("terraform") is None:
+        print("render: SKIPPED: terraform is not installed, so nothing of the examples is checked")
+        return 0
     with offline.stand_in() as environment:
-        for name in sys.argv[1:] or [str(folder) for folder in sorted((ROOT / "terraform/examples").glob("*"))]:
-            render(Path(name).resolve(), environment)
-            print(f"{RENDERED / Path(name).name}")
+        for folder in offline.applicable():
+            try:
+                render(folder, environment)
+            except ApplyFailed as failure:
+                sys.exit(f"{folder}: {failure}")
     return 0
 
 
