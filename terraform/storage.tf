@@ -4,8 +4,7 @@
 locals {
   bucket = "${var.name}-${local.account}-${local.region}"
 
-  # null where a file is read that validation has already refused.
-  binary_sha256 = { for arch, binary in var.paddock_binary : arch => try(coalesce(binary.sha256, filesha256(binary.file)), null) }
+  binary_sha256 = { for arch, binary in var.paddock_binary : arch => binary.sha256 != null ? binary.sha256 : try(filesha256(binary.file), "none") }
   binary_keys   = { for arch, sum in local.binary_sha256 : arch => "paddock/${sum}/paddock-${arch}" }
   binary_files  = { for arch, binary in var.paddock_binary : arch => binary.file if binary.file != null }
   binary_copies = { for arch, binary in var.paddock_binary : arch => binary.s3_uri if binary.s3_uri != null }
