@@ -78,11 +78,6 @@ resource "aws_instance" "balancer" {
   lifecycle {
     # A newer image or script is no reason to replace what clients are connected to. docs/aws.md tells how to do it.
     ignore_changes = [ami, user_data, user_data_base64]
-
-    precondition {
-      condition     = local.balancer_zone != "none" || !local.own_vpc
-      error_message = "No zone of this Region offers ${var.balancer_instance_type}; choose another balancer_instance_type."
-    }
   }
 
   # At its first boot it needs the internet, its rights and its settings.

@@ -60,7 +60,7 @@ locals {
 
   vpc_id             = local.own_vpc ? aws_vpc.this[0].id : var.vpc_id
   balancer_subnet_id = local.own_vpc ? aws_subnet.this[local.balancer_zone].id : var.balancer_subnet_id
-  balancer_ip        = local.own_vpc ? cidrhost(cidrsubnet(var.vpc_cidr, 4, local.own_zones[local.balancer_zone]), 10) : var.balancer_private_ip
+  balancer_ip        = local.own_vpc ? cidrhost(cidrsubnet(var.vpc_cidr, 4, lookup(local.own_zones, local.balancer_zone, 0)), 10) : var.balancer_private_ip
   group_subnets = { for name in local.group_order : name => local.own_vpc ? [
     for zone in keys(local.own_zones) : aws_subnet.this[zone].id if contains(local.zones_offering[name], zone)
     ] : [
@@ -76,6 +76,13 @@ resource "aws_vpc" "this" {
   enable_dns_hostnames             = true
   enable_dns_support               = true
   tags                             = merge(local.tags, { Name = var.name })
+
+  lifecycle {
+    precondition {
+      condition     = local.balancer_zone != "none"
+      error_message = "No zone of this Region offers ${var.balancer_instance_type}; choose another balancer_instance_type."
+    }
+  }
 }
 
 # The VPC's default group admits its members to each other; nothing of ours uses it.
