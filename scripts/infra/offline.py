@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -74,16 +73,12 @@ def stand_in(folders: list[Path] | None = None) -> Iterator[dict[str, str]]:
     """The environment in which terraform talks to the stand-in, while that runs."""
     known = provider_schema.extract(provider_schema.used_types(folders or CONFIGURED), CACHE)
     command = [sys.executable, str(Path(__file__).with_name("provider.py")), str(known)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
+    # The stand-in ends when its stdin does, and leaving `with` waits for that.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         attach = process.stdout.readline().strip()
         if not attach:
             sys.exit("the stand-in for the AWS provider does not start; its words are above")
-        json.loads(attach)
         yield quiet_environment() | {"TF_REATTACH_PROVIDERS": attach, "TF_CLI_CONFIG_FILE": os.devnull}
-    finally:
-        process.stdin.close()
-        process.wait(timeout=10)
 
 
 @contextmanager

@@ -120,10 +120,10 @@ def write(state: dict[str, Any], into: Path) -> list[Resource]:
     return resources
 
 
-def inputs_sha256() -> str:
-    """Of everything that a rendered example depends on."""
+def inputs_sha256(folder: Path) -> str:
+    """Of everything that the configuration in `folder` depends on."""
     digest = hashlib.sha256()
-    for top in INPUTS:
+    for top in [*INPUTS, folder]:
         for file in sorted(file for file in top.rglob("*") if file.is_file() and not NO_INPUT.intersection(file.parts)):
             digest.update(str(file).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
@@ -131,7 +131,7 @@ def inputs_sha256() -> str:
 
 def render(folder: Path, environment: dict[str, str]) -> list[Resource]:
     into = RENDERED / folder.name
-    stamp, fresh = into / "inputs.sha256", inputs_sha256()
+    stamp, fresh = into / "inputs.sha256", inputs_sha256(folder)
     if stamp.exists() and stamp.read_text() == fresh:
         return json.loads((into / "resources.json").read_text())
     variables = VARIABLES if VARIABLES.exists() else None

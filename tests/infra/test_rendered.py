@@ -1,0 +1,156 @@
+"""What each example would send to AWS: user data, settings, policies, alarms."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from examples import ROOT, Example, examples
+
+USER_DATA_BYTES_MAX = 16384
+"""EC2's limit, before base64."""
+
+SECRETS = re.compile(r"hf_[A-Za-z0-9]{10}|AKIA[A-Z0-9]{12}|ASIA[A-Z0-9]{12}|PRIVATE KEY|sk-[A-Za-z0-9]{16}|Bearer [A-Za-z0-9]{16}")
+TOKEN_BY_VALUE = re.compile(r"^\s*\w*(TOKEN|PASSWORD|SECRET|API_KEY)=", re.M)
+"""A setting whose value would be the secret itself; those that name a parameter or a file end otherwise."""
+
+PROGRAM = ROOT / "target" / "debug" / "paddock"
+ROLES = {"balancer": ROOT / "infra/systemd/balancer/paddock-balancer.service", "agent": ROOT / "infra/systemd/agent/paddock-agent.service"}
+CALLS = json.loads((ROOT / "terraform" / "actions.json").read_text())
+
+
+class Rendered(unittest.TestCase):
+    examples: list[Example]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.examples = examples()
+        if shutil.which("terraform") is None:
+            raise unittest.SkipTest("terraform is not installed, so no example was rendered")
+
+
+class All(Rendered):
+    def test_every_example_is_here(self) -> None:
+        names = {"complete", "existing-vpc", "metrics-only", "minimal", "spot-with-on-demand-fallback", "two-groups"}
+        self.assertEqual(names, {example.name for example in self.examples})
+
+
+class UserData(Rendered):
+    def test_balancer_and_each_group_have_some(self) -> None:
+        for example in self.examples:
+            groups = [one for one in example.json("resources") if one["type"] == "aws_autoscaling_group"]
+            with self.subTest(example.name):
+                self.assertEqual(1 + len(groups), len(example.user_data()))
+
+    @unittest.skipUnless(shutil.which("cloud-init"), "cloud-init is not installed (Debian: apt-get install cloud-init)")
+    def test_is_what_cloud_init_takes(self) -> None:
+        for example in self.examples:
+            for file in example.user_data():
+                with self.subTest(f"{example.name}/{file.name}"):
+                    command = ["cloud-init", "schema", "--config-file", str(file)]
+                    done = subprocess.run(command, capture_output=True, text=True, check=False)
+                    self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+
+    def test_fits(self) -> None:
+        for example in self.examples:
+            for file in example.user_data():
+                with self.subTest(f"{example.name}/{file.name}"):
+                    self.assertLessEqual(file.with_suffix(".packed").stat().st_size, USER_DATA_BYTES_MAX)
+
+
+class NoSecrets(Rendered):
+    def test_neither_user_data_nor_settings_hold_one(self) -> None:
+        for example in self.examples:
+            for file in [*example.user_data(), *(example.folder / "settings").iterdir()]:
+                with self.subTest(f"{example.name}/{file.name}"):
+                    text = file.read_text()
+                    self.assertIsNone(SECRETS.search(text))
+                    self.assertIsNone(TOKEN_BY_VALUE.search(text))
+
+    def test_would_be_noticed(self) -> None:
+        for line in ["A=hf_abcdefghijklmnop", "A=AKIAIOSFODNN7EXAMPLE", "-----BEGIN EC PRIVATE KEY-----"]:
+            self.assertIsNotNone(SECRETS.search(line), line)
+        for line in ["PADDOCK_MANAGEMENT_TOKEN=x", "  HF_TOKEN=x"]:
+            self.assertIsNotNone(TOKEN_BY_VALUE.search(line), line)
+        self.assertIsNone(TOKEN_BY_VALUE.search("FETCH_MODEL_TOKEN_PARAMETER=/x\nBOOT_TOKEN_PARAMETER=/y\n"))
+
+
+def started(role: str, token: Path) -> list[str]:
+    """What the role's unit starts, with this machine's program, a token's file, and an address instead of the metadata's."""
+    unit = ROLES[role].read_text().replace("\\\n", " ")
+    line = re.search(r"^ExecStart=(.*)$", unit, re.M)[1].replace("%d/token", str(token))
+    return [str(PROGRAM), *shlex.split(line.replace("aws:metadata:local-ipv4", "10.0.0.9"))[1:]]
+
+
+class Settings(Rendered):
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        if not PROGRAM.exists():
+            subprocess.run(["cargo", "build", "--quiet"], cwd=ROOT, check=True)
+        told = subprocess.run([PROGRAM, "balancer", "--help"], capture_output=True, text=True, check=True).stdout
+        if not re.search(r"^\s+--check\b", told, re.M):
+            raise unittest.SkipTest(f"{PROGRAM} has no --check yet: nobody asks it whether it takes the settings")
+
+    def checked(self, role: str, settings: str) -> subprocess.CompletedProcess[str]:
+        with tempfile.TemporaryDirectory() as folder:
+            token = Path(folder) / "token"
+            token.write_text("a-token-for-this-test\n")
+            lines = [line.split("=", 1) for line in settings.splitlines() if line and not line.startswith("#")]
+            environment = {"PATH": os.environ["PATH"], "AWS_REGION": "eu-central-1", "AWS_EC2_METADATA_DISABLED": "true"}
+            environment |= {name: value.strip('"') for name, value in lines}
+            command = [*started(role, token), "--check"]
+            return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+    def test_the_program_takes_them(self) -> None:
+        for example in self.examples:
+            for file in example.settings():
+                with self.subTest(f"{example.name}/{file.name}"):
+                    done = self.checked("balancer" if "balancer" in file.name else "agent", file.read_text())
+                    self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+
+    def test_the_program_does_not_take_others(self) -> None:
+        self.assertEqual(2, self.checked("balancer", "PADDOCK_IDLE_TIMEOUT=wrong\n").returncode)
+        self.assertEqual(2, self.checked("agent", "PADDOCK_ORPHAN_TIMEOUT=wrong\n").returncode)
+
+
+class Rights(Rendered):
+    def test_every_call_is_allowed_and_nothing_else(self) -> None:
+        import lint
+
+        for example in self.examples:
+            with self.subTest(example.name):
+                self.assertEqual([], lint.mistakes(example.json("resources")))
+
+    def test_every_call_of_the_code_is_in_some_example(self) -> None:
+        import lint
+
+        for role, calls in CALLS.items():
+            allowed = set().union(*(lint.allowed_actions(example.json("resources"), role) for example in self.examples))
+            self.assertEqual(set(), set(calls) - allowed, role)
+
+
+class Alarms(Rendered):
+    def test_dimensions_are_those_that_the_balancer_publishes(self) -> None:
+        published = json.loads((ROOT / "terraform" / "metrics.json").read_text())
+        for example in self.examples:
+            own = [one["values"] for one in example.json("alarms") if not one["values"]["namespace"].startswith("AWS/")]
+            with self.subTest(example.name):
+                self.assertTrue(own, "alarms on the balancer's metrics")
+            settings = next(file for file in example.settings() if "balancer" in file.name).read_text()
+            for alarm in own:
+                with self.subTest(f"{example.name}: {alarm['alarm_name']}"):
+                    self.assertEqual(published["dimensions"], alarm["dimensions"])
+                    self.assertIn(alarm["metric_name"], published["metrics"])
+                    self.assertIn(f"PADDOCK_CLOUDWATCH_NAMESPACE={alarm['namespace']}\n", settings)
+
+
+if __name__ == "__main__":
+    unittest.main()
