@@ -6,8 +6,9 @@ from typing import Dict, Optional
 
 import aws
 
-# Tests put everything below a folder of their own.
+# Tests put everything below a folder and into a group of their own.
 ROOT = os.environ.get("BOOT_ROOT", "")
+TLS_GROUP = os.environ.get("BOOT_TLS_GROUP", "paddock-tls")
 ETC = ROOT + "/etc/paddock"
 SETTINGS = ETC + "/settings.env"
 TOKEN = ETC + "/token"

@@ -86,7 +86,7 @@ def clients_files(settings: Dict[str, str], step: Step) -> Dict[str, str]:
         flags["PADDOCK_API_KEYS_FILE"] = files.API_KEYS
     if settings.get("FETCH_TLS_CERT_PARAMETER") and settings.get("FETCH_TLS_KEY_PARAMETER"):
         cert, key = value_of(settings["FETCH_TLS_CERT_PARAMETER"]), value_of(settings["FETCH_TLS_KEY_PARAMETER"])
-        step.write(files.TLS + "/key.pem", key, 0o640, grp.getgrnam("paddock-tls").gr_gid)
+        step.write(files.TLS + "/key.pem", key, 0o640, grp.getgrnam(files.TLS_GROUP).gr_gid)
         step.write(files.TLS + "/cert.pem", cert, 0o644)
         flags.update(PADDOCK_TLS_CERT=files.TLS + "/cert.pem", PADDOCK_TLS_KEY=files.TLS + "/key.pem")
     return flags
@@ -232,8 +232,7 @@ def main() -> int:
             print("usage: settings.py boot, or on a balancer settings.py refresh", file=sys.stderr)
             return 2
     except (aws.Trouble, subprocess.CalledProcessError, KeyError, OSError) as trouble:
-        what = f"{trouble} is not set" if isinstance(trouble, KeyError) else trouble
-        print(f"settings: {what}", file=sys.stderr)
+        print(f"settings: {trouble}", file=sys.stderr)
         return 1
     return 0
 

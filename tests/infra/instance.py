@@ -201,8 +201,11 @@ class Instance:
         path.chmod(0o755)
 
     def start(self, script: str, *words: str, **environment: str) -> subprocess.Popen[str]:
+        return self.python(str(BOOT / script), *words, **environment)
+
+    def python(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         """In a group of its own, so that it can be killed with all that it started."""
-        return subprocess.Popen([sys.executable, str(BOOT / script), *words], env={**self.environment, **environment},
+        return subprocess.Popen([sys.executable, *words], env={**self.environment, **environment},
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 start_new_session=True)
 
