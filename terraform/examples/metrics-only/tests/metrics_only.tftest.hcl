@@ -1,0 +1,28 @@
+mock_provider "aws" {
+  source = "../../tests/mocks"
+}
+
+variables {
+  client_cidrs  = ["203.0.113.7/32"]
+  paddock_files = { arm64 = "../../tests/fixtures/paddock" }
+  model = {
+    source  = "hf://someone/something/model.gguf"
+    sha256  = "0000000000000000000000000000000000000000000000000000000000000000"
+    size_gb = 0.4
+  }
+}
+
+run "alarms_do_it" {
+  command = apply
+
+  # The wake alarm at 0.30, those of the silent balancer and of rest (two metrics) at 0.10 each.
+  assert {
+    condition     = output.monthly_floor.items.alarms == 0.6
+    error_message = "Three alarms, of four metrics in all."
+  }
+
+  assert {
+    condition     = output.group_names == ["paddock-cpu"]
+    error_message = "One group."
+  }
+}
