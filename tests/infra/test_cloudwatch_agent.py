@@ -1,7 +1,7 @@
 """The CloudWatch Agent's configuration.
 
-The agent's own schema is in no package, so this one holds the part of it that the file uses, as the agent's documentation
-tells it. Beyond the form, the test holds the intervals and names together on which alarms depend.
+The agent's own schema is in no package, so this one holds the part of it that the file uses, as the agent's
+documentation tells it. Beyond the form, the test holds the intervals and names together on which alarms depend.
 """
 
 from __future__ import annotations

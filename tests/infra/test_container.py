@@ -1,4 +1,4 @@
-"""The container file, by hadolint; the compose file, by a parser of the Compose Specification; and what both must hold."""
+"""The container file, by hadolint; the compose file, by a parser of its specification; and what both must hold."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from compose_spec import PyOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "infra" / "container"
+HOST = re.findall(r"host: (\S+)", subprocess.check_output(["rustc", "-vV"], text=True))[0]
 HARDENED = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
 
 
@@ -90,11 +91,10 @@ class Container(unittest.TestCase):
     def test_build_gets_all_that_cargo_needs(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             context(Path(folder))
-            words = ["cargo", "metadata", "--no-deps", "--offline", "--format-version=1"]
-            result = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+            # Unlike others, this command reads the manifest as a build does, and compiles nothing.
+            words = ["cargo", "fetch", "--locked", "--target", HOST]
+            result = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
             self.assertEqual(result.returncode, 0, result.stderr)
-            (package,) = json.loads(result.stdout)["packages"]
-            self.assertEqual([t["src_path"] for t in package["targets"] if not Path(t["src_path"]).is_file()], [])
             named = re.compile(r'include_(?:str|bytes)!\("([^"]+)"\)')
             included = [
                 source.parent / name
