@@ -45,7 +45,7 @@ class Shipping(unittest.TestCase):
         self.instance.program("journalctl", f"""
 echo "$@" >> {self.instance.root}/journalctl.calls
 after=$(grep -o 'after-cursor=.*' <<< "$*" | cut -d= -f2)
-if [[ -n "$after" ]]; then sed "1,/\\"$after\\"/d" {shlex.quote(str(self.journal))}; else cat {shlex.quote(str(self.journal))}; fi
+if [[ -n "$after" ]]; then sed "0,/\\"$after\\"/d" {shlex.quote(str(self.journal))}; else cat {shlex.quote(str(self.journal))}; fi
 exec sleep 600
 """)
 
