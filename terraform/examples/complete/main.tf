@@ -22,14 +22,14 @@ module "paddock" {
       instance_types = ["g6.xlarge", "g5.xlarge"]
       spot           = true
       max_size       = 2
-      llama_cpp      = var.llama_cpp
+      llama_cpp      = var.llama_cpp_archive
       llama_args     = "--parallel 4 --ctx-size 32768"
     },
     {
       name           = "on-demand"
       instance_types = ["g6.xlarge"]
       max_size       = 2
-      llama_cpp      = var.llama_cpp
+      llama_cpp      = var.llama_cpp_archive
       llama_args     = "--parallel 4 --ctx-size 32768"
       # One stopped instance, which starts without a download.
       warm_pool = { max_group_prepared_capacity = 1 }

@@ -24,7 +24,7 @@ variable "model" {
   })
 }
 
-variable "llama_cpp" {
+variable "llama_cpp_archive" {
   description = "An archive (.tar.gz) with a llama-server built for CUDA: uri (s3:// or https://) and sha256."
   type = object({
     uri    = string

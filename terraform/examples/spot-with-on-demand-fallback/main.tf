@@ -17,13 +17,13 @@ module "paddock" {
       instance_types = ["g6.xlarge", "g5.xlarge", "g4dn.xlarge"]
       spot           = true
       max_size       = 2
-      llama_cpp      = var.llama_cpp
+      llama_cpp      = var.llama_cpp_archive
     },
     {
       name           = "on-demand"
       instance_types = ["g6.xlarge", "g5.xlarge", "g4dn.xlarge"]
       max_size       = 2
-      llama_cpp      = var.llama_cpp
+      llama_cpp      = var.llama_cpp_archive
     },
   ]
 

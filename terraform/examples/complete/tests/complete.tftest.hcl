@@ -10,10 +10,10 @@ variables {
     sha256  = "0000000000000000000000000000000000000000000000000000000000000000"
     size_gb = 4.7
   }
-  llama_cpp       = { uri = "s3://builds/llama-cuda.tar.gz", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
-  api_keys        = ["alice sha256:1a36d78d6a0a331c09eea85ff57df837adb9468f44e8f25fe5bfede08e67456a"]
-  kms_key_arn     = "arn:aws:kms:eu-central-1:111122223333:key/11111111-2222-3333-4444-555555555555"
-  alarm_topic_arn = "arn:aws:sns:eu-central-1:111122223333:operators"
+  llama_cpp_archive = { uri = "s3://builds/llama-cuda.tar.gz", sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }
+  api_keys          = ["alice sha256:1a36d78d6a0a331c09eea85ff57df837adb9468f44e8f25fe5bfede08e67456a"]
+  kms_key_arn       = "arn:aws:kms:eu-central-1:111122223333:key/11111111-2222-3333-4444-555555555555"
+  alarm_topic_arn   = "arn:aws:sns:eu-central-1:111122223333:operators"
 }
 
 override_data {
