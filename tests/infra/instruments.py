@@ -36,10 +36,11 @@ SERIES: dict[str, set[str]] = GAUGES_AND_COUNTERS | {
     for suffix in HISTOGRAM_SUFFIXES
 }
 
-# What the program writes as values of labels, where these are a closed list.
+# What the program writes as values of labels, where these are a closed list; results are those of wakes and of AWS calls.
 VALUES: dict[str, set[str]] = {
     "state": {"launching", "booting", "serving", "draining", "ending", "aside"},
     "phase": {"call", "pending", "boot", "service", "load", "register", "total"},
+    "result": {"succeeded", "failed", "unknown"} | {"ok", "throttled", "refused", "failed", "unanswered"},
     "kind": {"could_not_connect", "not_ready", "died", "timeout", "broken"},
     "outcome": set(
         "served cancelled broken own bad_request upgrade_refused invalid_api_key forbidden no_server not_found "

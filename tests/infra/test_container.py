@@ -16,7 +16,6 @@ from compose_spec import PyOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "infra" / "container"
-HOST = re.findall(r"host: (\S+)", subprocess.check_output(["rustc", "-vV"], text=True))[0]
 HARDENED = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
 
 
@@ -88,11 +87,13 @@ class Container(unittest.TestCase):
         self.assertTrue(stage["COPY"].endswith(" /usr/local/bin/paddock"))
         self.assertNotIn("HEALTHCHECK", stage, "nothing in the image could ask")
 
+    @unittest.skipUnless(shutil.which("cargo"), "no cargo here: what it needs is not checked")
     def test_build_gets_all_that_cargo_needs(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             context(Path(folder))
             # Unlike others, this command reads the manifest as a build does, and compiles nothing.
-            words = ["cargo", "fetch", "--locked", "--target", HOST]
+            host = re.findall(r"host: (\S+)", subprocess.check_output(["rustc", "-vV"], text=True))[0]
+            words = ["cargo", "fetch", "--locked", "--target", host]
             result = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
             self.assertEqual(result.returncode, 0, result.stderr)
             named = re.compile(r'include_(?:str|bytes)!\("([^"]+)"\)')
