@@ -227,6 +227,7 @@ resource "aws_autoscaling_group" "agent" {
     aws_iam_role_policy.agent,
     aws_iam_service_linked_role.spot,
     aws_s3_object.agent_settings,
+    aws_s3_object.agent_boot,
     aws_vpc_security_group_ingress_rule.management,
     aws_vpc_security_group_egress_rule.management,
     aws_vpc_security_group_ingress_rule.llamacpp,

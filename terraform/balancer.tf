@@ -13,7 +13,7 @@ module "balancer_user_data" {
     BOOT_BUCKET          = local.bucket
     BOOT_SETTINGS_KEY    = local.balancer_settings_key
     BOOT_TOKEN_PARAMETER = local.token_parameter
-    BOOT_TOKEN_KMS_KEY   = coalesce(var.kms_key_arn, "none") == "none" ? "" : var.kms_key_arn
+    BOOT_TOKEN_KMS_KEY   = var.kms_key_arn == null ? "" : var.kms_key_arn
     BOOT_LOG_GROUP       = local.log_group
     BOOT_DUALSTACK       = tostring(local.ipv6)
   }
@@ -92,6 +92,7 @@ resource "aws_instance" "balancer" {
     aws_vpc_security_group_egress_rule.https_ipv6,
     aws_iam_role_policy.balancer,
     aws_s3_object.balancer_settings,
+    aws_s3_object.balancer_boot,
     aws_cloudwatch_log_group.this,
   ]
 }
@@ -102,7 +103,7 @@ resource "aws_ssm_association" "refresh" {
   name             = "AWS-RunShellScript"
 
   parameters = {
-    commands = "systemctl start paddock-refresh.service # settings ${sha256(local.balancer_settings_text)}"
+    commands = "systemctl start paddock-refresh.service # settings ${sha256(local.balancer_settings_text)}, scripts ${sha256(module.balancer_user_data.bundle)}"
   }
 
   targets {
@@ -112,7 +113,7 @@ resource "aws_ssm_association" "refresh" {
 
   tags = local.tags
 
-  depends_on = [aws_s3_object.balancer_settings]
+  depends_on = [aws_s3_object.balancer_settings, aws_s3_object.balancer_boot]
 }
 
 # Put there by Systems Manager, because nothing is installed by a package manager at boot.

@@ -1,4 +1,4 @@
-# The bucket: the program, the settings objects and the hashes of the API keys. Every object's name or hash changes with
+# The bucket: the program, the settings objects, the boot scripts and the hashes of the API keys. Every object's name or hash changes with
 # its bytes, so that instances never mix two releases.
 
 locals {
@@ -152,4 +152,27 @@ resource "aws_s3_object" "agent_settings" {
   tags                   = local.tags
 
   depends_on = [aws_s3_bucket_versioning.this, aws_s3_object.paddock, aws_s3_object_copy.paddock]
+}
+
+# What has no room in user data. It lies beside the settings, so the same rights cover it.
+resource "aws_s3_object" "balancer_boot" {
+  bucket                 = aws_s3_bucket.this.id
+  key                    = module.balancer_user_data.bundle_key
+  content                = module.balancer_user_data.bundle
+  server_side_encryption = "AES256"
+  tags                   = local.tags
+
+  depends_on = [aws_s3_bucket_versioning.this]
+}
+
+resource "aws_s3_object" "agent_boot" {
+  for_each = local.groups
+
+  bucket                 = aws_s3_bucket.this.id
+  key                    = module.agent_user_data[each.key].bundle_key
+  content                = module.agent_user_data[each.key].bundle
+  server_side_encryption = "AES256"
+  tags                   = local.tags
+
+  depends_on = [aws_s3_bucket_versioning.this]
 }

@@ -295,4 +295,14 @@ run "user_data_is_the_same_for_every_release" {
     condition     = strcontains(module.agent_user_data["cpu"].text, "BOOT_SETTINGS_KEY=${aws_s3_object.agent_settings["cpu"].key}") && strcontains(module.balancer_user_data.text, "BOOT_SETTINGS_KEY=${aws_s3_object.balancer_settings.key}")
     error_message = "Each instance is told which settings object is its own."
   }
+
+  assert {
+    condition     = aws_s3_object.balancer_boot.key == "balancer/settings.env.boot.json" && aws_s3_object.agent_boot["cpu"].key == "agent/cpu/settings.env.boot.json"
+    error_message = "The scripts that user data has no room for lie where the role may read, beside its settings."
+  }
+
+  assert {
+    condition     = length(jsondecode(aws_s3_object.balancer_boot.content)) > 0 && strcontains(aws_ssm_association.refresh.parameters.commands, sha256(aws_s3_object.balancer_boot.content))
+    error_message = "A new script runs the refresh."
+  }
 }

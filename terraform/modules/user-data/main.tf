@@ -31,6 +31,13 @@ locals {
     }
   }
 
+  # Read by the balancer's settings.py.
+  cloudwatch_agent = [for name in ["amazon-cloudwatch-agent.json"] : {
+    path = "/usr/local/lib/paddock/${name}"
+    mode = "0644"
+    text = file("${local.infra}/cloudwatch-agent/${name}")
+  } if var.role == "balancer"]
+
   bootstrap = {
     path = "/etc/paddock/bootstrap.env"
     mode = "0644"

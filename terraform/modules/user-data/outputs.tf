@@ -20,5 +20,5 @@ output "bundle_key" {
 
 output "bundle" {
   description = "The other scripts and units, which have no room in user data: the content of the object at bundle_key. It must be there before an instance boots, and the role must be allowed to get it."
-  value       = jsonencode([for name in sort(keys(local.all)) : local.all[name]])
+  value       = jsonencode(concat([for name in sort(keys(local.all)) : local.all[name]], local.cloudwatch_agent))
 }
