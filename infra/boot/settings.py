@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import grp
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -134,6 +135,18 @@ def drop_ins(settings: Dict[str, str], step: Step) -> bool:
     return changed
 
 
+def cloudwatch_agent(settings: Dict[str, str]) -> None:
+    """The optional CloudWatch Agent's configuration, with this deployment's namespace; a unit waits for its package."""
+    if settings.get("CLOUDWATCH_AGENT") != "true":
+        return
+    with open(os.path.dirname(os.path.abspath(__file__)) + "/amazon-cloudwatch-agent.json") as file:
+        said = json.load(file)
+    said["metrics"]["namespace"] = settings.get("PADDOCK_CLOUDWATCH_NAMESPACE") or said["metrics"]["namespace"]
+    if files.write(files.ETC + "/cloudwatch-agent.json", json.dumps(said, indent=2).encode(), 0o644):
+        systemctl("stop", "paddock-cloudwatch-agent.service")
+    systemctl("start", "--no-block", "paddock-cloudwatch-agent.path")
+
+
 class Changes:
     def __init__(self) -> None:
         self.restart = False
@@ -179,6 +192,8 @@ def bring_alone() -> Changes:
     files.write(files.SETTINGS, data, 0o600)
     if program:
         os.replace(program, files.PROGRAM)
+    if is_balancer():
+        cloudwatch_agent(settings)
     changes.restart = bool(program) or settings_changed or token_changed or changes.units
     return changes
 

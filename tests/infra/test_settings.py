@@ -7,12 +7,13 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import tarfile
 import unittest
 from pathlib import Path
 
-from instance import BOOT, REGION, SECRET, Cloud, Instance, wait_until
+from instance import BOOT, REGION, ROOT, SECRET, Cloud, Instance, wait_until
 
 PROGRAM = """#!/bin/bash
 # {version}
@@ -211,6 +212,18 @@ class Balancer(Case):
         self.assertEqual(self.refresh().stdout.strip(), "refresh: nothing needs a restart")
         self.assertEqual((self.etc / "tls/cert.pem").read_text(), "CERT 2")
         self.assertEqual(self.balancer.systemctl(), [])
+
+    def test_the_cloudwatch_agent_is_told_the_namespace_and_started_when_it_is_there(self) -> None:
+        lib = self.balancer.root / "scripts"
+        shutil.copytree(BOOT, lib, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "infra/cloudwatch-agent/amazon-cloudwatch-agent.json", lib)
+        self.settings("balancer", CLOUDWATCH_AGENT="true", PADDOCK_CLOUDWATCH_NAMESPACE="Paddock/mine")
+        run = self.balancer.python(str(lib / "settings.py"), "boot")
+        _, error = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 0, error)
+        said = json.loads((self.etc / "cloudwatch-agent.json").read_text())
+        self.assertEqual(said["metrics"]["namespace"], "Paddock/mine")
+        self.assertIn("start --no-block paddock-cloudwatch-agent.path", self.balancer.systemctl())
 
     def test_a_new_port_restarts_the_socket(self) -> None:
         self.settings("balancer")

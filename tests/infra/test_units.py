@@ -15,7 +15,8 @@ UNITS = ROOT / "infra" / "systemd"
 ROLES = ("balancer", "agent")
 SCRIPTS = "/usr/local/lib/paddock/"
 # What other hands put there: the release, llama.cpp, the image.
-PROGRAMS = {"/usr/local/bin/paddock", "/usr/local/bin/llama-server", "/bin/sh"}
+CLOUDWATCH_AGENT = "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl"
+PROGRAMS = {"/usr/local/bin/paddock", "/usr/local/bin/llama-server", "/bin/sh", CLOUDWATCH_AGENT}
 EVERYWHERE = {"NoNewPrivileges": "yes", "ProtectHome": "yes", "SystemCallFilter": None, "RestrictAddressFamilies": None,
               "CapabilityBoundingSet": None}
 SERVES = {**EVERYWHERE, "DynamicUser": "yes", "ProtectSystem": "strict", "PrivateTmp": "yes", "CapabilityBoundingSet": "",
@@ -50,13 +51,14 @@ def verify(role: str, change: dict[str, tuple[str, str]] | None = None) -> str:
     """systemd-analyze's complaints about a role's units, with some text of some of them replaced."""
     with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
         root = Path(folder)
-        units, scripts, programs = root / "etc/systemd/system", root / SCRIPTS[1:], root / "usr/local/bin"
-        for made in (units, scripts, programs, root / "bin"):
+        units, scripts = root / "etc/systemd/system", root / SCRIPTS[1:]
+        for made in (units, scripts):
             made.mkdir(parents=True)
         shutil.copytree("/usr/lib/systemd/system", root / "usr/lib/systemd/system", symlinks=True)
         for script in [*BOOT.glob("*.py"), *BOOT.glob("*.sh")]:
             shutil.copy(script, scripts)
         for stub in PROGRAMS:
+            (root / stub[1:]).parent.mkdir(parents=True, exist_ok=True)
             (root / stub[1:]).write_text("#!/bin/true\n")
             (root / stub[1:]).chmod(0o755)
         for unit in of(role):
@@ -143,7 +145,8 @@ class Units(unittest.TestCase):
 
     def test_the_target_wants_all_that_nothing_else_starts(self) -> None:
         by_others = {"paddock.target", "paddock-begin.service", "paddock-logs.service", "paddock-failed.service",
-                     "paddock-refresh.service", "paddock-token.service"}
+                     "paddock-refresh.service", "paddock-token.service", "paddock-cloudwatch-agent.path",
+                     "paddock-cloudwatch-agent.service"}
         for role in ROLES:
             wanted = set(" ".join(read(UNITS / role / "paddock.target")["Wants"]).split())
             self.assertEqual(wanted, {path.name for path in of(role)} - by_others)

@@ -86,9 +86,10 @@ class UserData(unittest.TestCase):
             self.assertEqual(own[1], "".join(f"{key}={value}\n" for key, value in sorted({**SETTINGS, "BOOT_ROLE": role}.items())))
             for path, (mode, text) in {**bundle, **first}.items():
                 name = path.rsplit("/", 1)[1]
-                sources = [*BOOT.glob(name), *ROOT.glob(f"infra/systemd/both/{name}"), *ROOT.glob(f"infra/systemd/{role}/{name}")]
+                sources = [*BOOT.glob(name), *ROOT.glob(f"infra/systemd/both/{name}"), *ROOT.glob(f"infra/systemd/{role}/{name}"),
+                           *ROOT.glob(f"infra/cloudwatch-agent/{name}")]
                 self.assertEqual([source.read_text() for source in sources], [text], path)
-                self.assertEqual(mode, "0755" if path.startswith("/usr/local/lib/paddock/") else "0644")
+                self.assertEqual(mode, "0755" if path.endswith((".py", ".sh")) else "0644")
             self.assertEqual({path: bundle[path] for path in first}, first, "the bundle renews the first files, too")
 
     def test_each_role_has_what_its_units_and_scripts_name(self) -> None:
