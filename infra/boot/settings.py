@@ -109,10 +109,11 @@ def new_program(settings: Dict[str, str]) -> Optional[str]:
 
 
 def check(program: str, settings: Dict[str, str]) -> None:
-    """The program reads the settings as it will at its start."""
-    command = [program, "--version"]
-    if is_balancer():
-        command = [program, "balancer", "--management-token-file", files.TOKEN, "--check"]
+    """The program reads the settings as it will at its start, with the flags of its unit."""
+    with open(f"{files.UNITS}/paddock-{os.environ['BOOT_ROLE']}.service") as unit:
+        start = next(line for line in unit if line.startswith("ExecStart="))
+    flags = start.replace("%d/token", files.TOKEN).split()[1:]
+    command = [program, *flags, "--check"]
     try:
         said = subprocess.run(command, env={"PATH": os.defpath, **settings}, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=CHECK_SECONDS)

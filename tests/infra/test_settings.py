@@ -15,10 +15,9 @@ from pathlib import Path
 
 from instance import BOOT, REGION, ROOT, SECRET, Cloud, Instance, wait_until
 
-PROGRAM = """#!/bin/bash
+PROGRAM = r"""#!/bin/bash
 # {version}
-if [[ "$*" == --version ]]; then echo "paddock {version}"; exit 0; fi
-[[ "$1" == balancer && "$*" == *--check* && -s "$3" ]] || {{ echo "unexpected: $*"; exit 2; }}
+[[ "$*" =~ ^(balancer|agent)\ .*--management-token-file\ ([^ ]+)\ --check$ && -s "${{BASH_REMATCH[2]}}" ]] || {{ echo "unexpected: $*"; exit 2; }}
 [[ "$PADDOCK_IDLE_TIMEOUT" != wrong ]] || {{ echo "error: --idle-timeout wrong"; exit 2; }}
 """
 
@@ -45,6 +44,7 @@ class Case(unittest.TestCase):
 
     def instance(self, role: str) -> Instance:
         made = Instance(self.cloud, role)
+        shutil.copy(ROOT / f"infra/systemd/{role}/paddock-{role}.service", made.root / "etc/systemd/system")
         self.addCleanup(made.close)
         return made
 

@@ -3,8 +3,8 @@ output "base64" {
   value       = base64gzip(local.text)
 
   precondition {
-    condition     = local.base64_bytes <= 16384
-    error_message = "User data may have 16 KiB: move a script or a unit from the first ones to those in the bucket."
+    condition     = local.base64_bytes * 3 / 4 <= 16384
+    error_message = "User data may have 16 KiB, compressed: move a script or a unit from the first ones to those in the bucket."
   }
 }
 
