@@ -138,7 +138,7 @@ class Documents(unittest.TestCase):
         document["schemaVersion"] = 2.0
         del document["phases"][2]
         document["parameters"].append({"Other": {"type": "string"}})
-        first, second = document["phases"][0]["steps"]
+        first, second, *_ = document["phases"][0]["steps"]
         first.update(action="S3Fetch")
         second.pop("timeoutSeconds")
         second["inputs"]["commands"][0] = second["inputs"]["commands"][0].replace("set -euo pipefail\n", "", 1)
@@ -155,6 +155,11 @@ class Documents(unittest.TestCase):
                 words = ["bash", "-n"]
                 result = subprocess.run(words, input=script, capture_output=True, text=True, timeout=30, check=False)
                 self.assertEqual(result.returncode, 0, f"{name}: {result.stderr}")
+
+    def test_nothing_upgrades_itself_on_an_instance(self) -> None:
+        quiet = step("paddock", "build", "Quiet")
+        for unit in ("apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service"):
+            self.assertIn(unit, quiet.partition("systemctl mask ")[2].split())
 
     def test_programs_and_driver_are_tried_on_the_finished_image(self) -> None:
         def tried(name: str) -> str:
