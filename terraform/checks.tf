@@ -3,7 +3,7 @@
 
 locals {
   group_vcpus = { for name, group in local.groups : name => group.max_size * max(concat([0], [
-    for type in group.instance_types : data.aws_ec2_instance_type.agent[type].default_vcpus if can(regex("^(g[0-9]|vt[0-9])", type))
+    for type in group.instance_types : data.aws_ec2_instance_type.agent[type].default_vcpus if can(regex("^(gr?[0-9]|vt[0-9])", type))
   ])...) }
   on_demand_vcpus = sum(concat([0], [for name, group in local.groups : local.group_vcpus[name] if !group.spot]))
   spot_vcpus      = sum(concat([0], [for name, group in local.groups : local.group_vcpus[name] if group.spot]))

@@ -50,8 +50,8 @@ locals {
     for zone in data.aws_availability_zones.available.names : zone
     if contains(data.aws_ec2_instance_type_offerings.balancer.locations, zone)
   ]
-  # The balancer's zone: one that also offers the agents' types, if there is one, since traffic between zones costs.
-  balancer_zone = try([for zone in local.zones_useful : zone if contains(local.zones_for_balancer, zone)][0], local.zones_for_balancer[0], "none")
+  # Not chosen by the groups: another group's types must not move the balancer, and its address with it.
+  balancer_zone = try(local.zones_for_balancer[0], "none")
   # A zone's network depends on its place among all zones, so that another group's types move no subnet.
   own_zones = local.own_vpc ? {
     for index, zone in data.aws_availability_zones.available.names : zone => index

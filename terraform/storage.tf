@@ -95,7 +95,6 @@ resource "aws_s3_object" "paddock" {
   source                 = each.value
   source_hash            = local.binary_sha256[each.key]
   server_side_encryption = "AES256"
-  tags                   = local.tags
 
   lifecycle {
     create_before_destroy = true
@@ -111,7 +110,6 @@ resource "aws_s3_object_copy" "paddock" {
   key                    = local.binary_keys[each.key]
   source                 = trimprefix(each.value, "s3://")
   server_side_encryption = "AES256"
-  tags                   = local.tags
 
   lifecycle {
     create_before_destroy = true
@@ -127,7 +125,6 @@ resource "aws_s3_object" "api_keys" {
   key                    = local.api_keys_key
   content                = local.api_keys_text
   server_side_encryption = "AES256"
-  tags                   = local.tags
 
   depends_on = [aws_s3_bucket_versioning.this]
 }
@@ -137,7 +134,6 @@ resource "aws_s3_object" "balancer_settings" {
   key                    = local.balancer_settings_key
   content                = local.balancer_settings_text
   server_side_encryption = "AES256"
-  tags                   = local.tags
 
   depends_on = [aws_s3_bucket_versioning.this, aws_s3_object.paddock, aws_s3_object_copy.paddock, aws_s3_object.api_keys]
 }
@@ -149,7 +145,6 @@ resource "aws_s3_object" "agent_settings" {
   key                    = local.agent_settings_keys[each.key]
   content                = local.agent_settings_texts[each.key]
   server_side_encryption = "AES256"
-  tags                   = local.tags
 
   depends_on = [aws_s3_bucket_versioning.this, aws_s3_object.paddock, aws_s3_object_copy.paddock]
 }
@@ -160,7 +155,6 @@ resource "aws_s3_object" "balancer_boot" {
   key                    = module.balancer_user_data.bundle_key
   content                = module.balancer_user_data.bundle
   server_side_encryption = "AES256"
-  tags                   = local.tags
 
   depends_on = [aws_s3_bucket_versioning.this]
 }
@@ -172,7 +166,6 @@ resource "aws_s3_object" "agent_boot" {
   key                    = module.agent_user_data[each.key].bundle_key
   content                = module.agent_user_data[each.key].bundle
   server_side_encryption = "AES256"
-  tags                   = local.tags
 
   depends_on = [aws_s3_bucket_versioning.this]
 }

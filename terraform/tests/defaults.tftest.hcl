@@ -73,6 +73,26 @@ run "aws_ends_no_instance_that_serves" {
   }
 }
 
+# Neither shows in a plan, so they are read in the file.
+run "groups_come_after_and_go_before_the_balancer" {
+  command = plan
+
+  assert {
+    condition     = can(regex("resource \"aws_autoscaling_group\" \"agent\" \\{(?:\n(?:[^}\n].*)?)*ignore_changes = \\[desired_capacity\\]", file("${path.module}/agents.tf")))
+    error_message = "The balancer writes the desired capacity; Terraform must not take it back."
+  }
+
+  assert {
+    condition     = can(regex("resource \"aws_autoscaling_group\" \"agent\" \\{(?:\n(?:[^}\n].*)?)*depends_on = \\[\n    aws_instance\\.balancer,", file("${path.module}/agents.tf")))
+    error_message = "Instances without a balancer would end themselves only after --orphan-timeout."
+  }
+
+  assert {
+    condition     = can(regex("resource \"aws_instance\" \"balancer\" \\{(?:\n(?:[^}\n].*)?)*ignore_changes = \\[ami, user_data, user_data_base64\\]", file("${path.module}/balancer.tf")))
+    error_message = "A newer image or script does not replace the balancer."
+  }
+}
+
 run "no_nat_and_no_interface_endpoint" {
   command = plan
 
