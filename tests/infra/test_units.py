@@ -17,14 +17,15 @@ SCRIPTS = "/usr/local/lib/paddock/"
 # What other hands put there: the release, llama.cpp, the image.
 CLOUDWATCH_AGENT = "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl"
 PROGRAMS = {"/usr/local/bin/paddock", "/usr/local/bin/llama-server", "/bin/sh", CLOUDWATCH_AGENT}
-EVERYWHERE = {"NoNewPrivileges": "yes", "ProtectHome": "yes", "SystemCallFilter": None, "RestrictAddressFamilies": None,
+EVERYWHERE = {"NoNewPrivileges": "yes", "SystemCallFilter": None, "RestrictAddressFamilies": None, "RestrictNamespaces": "yes",
               "CapabilityBoundingSet": None}
-SERVES = {**EVERYWHERE, "DynamicUser": "yes", "ProtectSystem": "strict", "PrivateTmp": "yes", "CapabilityBoundingSet": "",
-          "LimitNOFILE": "65536", "RestrictSUIDSGID": "yes", "RestrictNamespaces": "yes", "SystemCallArchitectures": "native"}
+VIEW_OF_ITS_OWN = {"ProtectHome": "yes", "ProtectSystem": "strict", "PrivateTmp": "yes"}
+SERVES = {**EVERYWHERE, **VIEW_OF_ITS_OWN, "DynamicUser": "yes", "CapabilityBoundingSet": "",
+          "LimitNOFILE": "65536", "RestrictSUIDSGID": "yes", "SystemCallArchitectures": "native"}
 PADDOCK = {**SERVES, "PrivateDevices": "yes", "MemoryDenyWriteExecute": "yes", "Type": "notify", "WatchdogSec": "30",
            "Restart": "always", "LoadCredential": "token:/etc/paddock/token"}
-# Formatting and mounting is what it is for.
-WITHOUT_PROTECT_SYSTEM = {"paddock-store.service"}
+# What it mounts must be seen by others, so it may have no view of its own.
+MOUNTS = "paddock-store.service"
 
 
 def of(role: str) -> list[Path]:
@@ -98,8 +99,8 @@ class Units(unittest.TestCase):
         for path in [path for role in ROLES for path in of(role) if path.suffix == ".service"]:
             unit = read(path)
             wanted = dict(EVERYWHERE)
-            if path.name not in WITHOUT_PROTECT_SYSTEM:
-                wanted["ProtectSystem"] = "strict"
+            if path.name != MOUNTS:
+                wanted.update(VIEW_OF_ITS_OWN)
             if path.name in ("paddock-balancer.service", "paddock-agent.service"):
                 wanted = PADDOCK
             elif path.name == "llama-server.service":
@@ -109,6 +110,10 @@ class Units(unittest.TestCase):
                     self.assertIn(name, unit)
                     if value is not None:
                         self.assertEqual(unit[name], [value])
+
+    def test_what_the_store_mounts_is_seen_by_others(self) -> None:
+        for name in read(UNITS / "agent" / MOUNTS):
+            self.assertNotRegex(name, "^(Protect|Private|ReadWrite|ReadOnly|Inaccessible|DynamicUser|MountFlags|Temporary|Bind)")
 
     def test_the_gpu_stays_within_reach(self) -> None:
         unit = read(UNITS / "agent" / "llama-server.service")
