@@ -21,13 +21,16 @@ locals {
     public_ipv4 = var.public_address == "eip" ? local.prices.public_ipv4_hour * local.hours : 0
     volume      = var.balancer_volume_gib * local.prices.gp3_gb_month
     alarms      = local.prices.alarm_high_resolution_month + local.standard_alarms * local.prices.alarm_month
-    metrics     = length(local.metrics.metrics) * local.prices.metric_month
-    metric_puts = local.hours * 60 / 1000 * local.prices.put_metric_data_per_1000
+    metrics     = local.published_metrics * local.prices.metric_month
+    metric_puts = local.puts_hour * local.hours / 1000 * local.prices.put_metric_data_per_1000
     logs        = local.quiet_logs_gb * (local.prices.logs_ingested_gb + local.prices.logs_stored_gb_month)
     endpoints   = length(local.interface_endpoints) * local.prices.interface_endpoint_zone_hour * local.hours
     warm_pool   = sum(concat([0], [for name in local.group_order : local.warm_instances[name] * local.warm_volume_month[name]]))
     dashboard   = var.dashboard ? local.prices.dashboard_month : 0
   }
+  # At rest the balancer puts once a minute. The CloudWatch Agent puts the same metrics again, with memory and disk, each 10 s.
+  published_metrics = length(local.metrics.metrics) + (var.cloudwatch_agent ? length(local.metrics.metrics) + 2 : 0)
+  puts_hour         = 60 + (var.cloudwatch_agent ? 360 : 0)
   # A balancer at rest logs little: an assumption, on the safe side.
   quiet_logs_gb = 0.1
 }

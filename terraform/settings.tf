@@ -37,6 +37,8 @@ locals {
     { for key, value in {
       CLOUDWATCH_AGENT    = "true"
       PADDOCK_STATSD_ADDR = "127.0.0.1:8125"
+      # The agent forgets gauges at each of its collections.
+      PADDOCK_STATSD_REPORTING_INTERVAL = "5s"
     } : key => value if var.cloudwatch_agent },
     { for key, value in { AWS_USE_DUALSTACK_ENDPOINT = "true" } : key => value if local.ipv6 },
     var.balancer_settings,

@@ -148,7 +148,7 @@ variable "balancer_settings" {
 }
 
 variable "cloudwatch_agent" {
-  description = "Run the CloudWatch Agent on the balancer: memory and disk as metrics, and StatsD. It needs t4g.micro or larger; metrics and logs of Paddock do not need it."
+  description = "Run the CloudWatch Agent on the balancer: memory and disk as metrics, and StatsD. It needs t4g.micro or larger, and publishes every 10 s (see `monthly_floor`); metrics and logs of Paddock do not need it."
   type        = bool
   default     = false
   nullable    = false

@@ -80,8 +80,14 @@ run "the_balancer_may_be_larger" {
     error_message = "A t4g.micro costs twice as much, a dashboard $3."
   }
 
+  # 6 metrics twice, memory and disk; 60 puts an hour and 360.
   assert {
-    condition     = strcontains(aws_s3_object.balancer_settings.content, "PADDOCK_MAX_BUFFERED_BYTES=256MiB\n") && strcontains(aws_s3_object.balancer_settings.content, "CLOUDWATCH_AGENT=true\n")
+    condition     = abs(output.monthly_floor.items.metrics - (2 * length(jsondecode(file("metrics.json")).metrics) + 2) * 0.3) < 0.001 && output.monthly_floor.items.metric_puts == 3.07
+    error_message = "What the CloudWatch Agent publishes costs too."
+  }
+
+  assert {
+    condition     = strcontains(aws_s3_object.balancer_settings.content, "PADDOCK_MAX_BUFFERED_BYTES=256MiB\n") && strcontains(aws_s3_object.balancer_settings.content, "CLOUDWATCH_AGENT=true\n") && strcontains(aws_s3_object.balancer_settings.content, "PADDOCK_STATSD_ADDR=127.0.0.1:8125\nPADDOCK_STATSD_REPORTING_INTERVAL=5s\n")
     error_message = "More memory holds more requests."
   }
 
