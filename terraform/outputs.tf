@@ -53,7 +53,7 @@ output "bucket" {
 }
 
 output "agent_role_name" {
-  description = "The agents' role, for rights that your images need."
+  description = "The agents' role, for further rights: such as the key of the model's bucket."
   value       = aws_iam_role.agent.name
 }
 

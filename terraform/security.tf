@@ -88,7 +88,7 @@ resource "aws_vpc_security_group_egress_rule" "https" {
   for_each = local.https_egress
 
   security_group_id = each.value
-  description       = "HTTPS to AWS and to the model's source"
+  description       = "HTTPS to AWS and to where the model comes from"
   ip_protocol       = "tcp"
   from_port         = 443
   to_port           = 443

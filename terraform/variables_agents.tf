@@ -65,11 +65,11 @@ variable "groups" {
 
   validation {
     condition = alltrue([for group in var.groups : group.warm_pool == null || try(
-      contains(["Stopped", "Running", "Hibernated"], group.warm_pool.state)
+      contains(["Stopped", "Running"], group.warm_pool.state)
       && group.warm_pool.min_size >= 0
       && group.warm_pool.max_group_prepared_capacity >= group.warm_pool.min_size
     , false)])
-    error_message = "groups: a warm pool's state is Stopped, Running or Hibernated, and its max_group_prepared_capacity is at least its min_size."
+    error_message = "groups: a warm pool's state is Stopped or Running, and its max_group_prepared_capacity is at least its min_size."
   }
 
   validation {
