@@ -159,7 +159,7 @@ def curl(lines: Lines, body: Optional[bytes] = None, to: Optional[int] = None, w
     return Answer(int(found.get("status", 0)), out or b"", found, process.returncode, says)
 
 
-def patiently(what: Callable[[], Any], wait: Callable[[float], Any] = time.sleep) -> Any:
+def patiently(what: Callable[[], Any]) -> Any:
     """Does it, and does it again while its failure may pass."""
     for attempt in range(CALL_TRIES):
         try:
@@ -167,7 +167,7 @@ def patiently(what: Callable[[], Any], wait: Callable[[float], Any] = time.sleep
         except Trouble as trouble:
             if not trouble.passing or attempt == CALL_TRIES - 1:
                 raise
-            wait(min(2 ** attempt, 10))
+            time.sleep(min(2 ** attempt, 10))
     raise AssertionError("unreachable")
 
 

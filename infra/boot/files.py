@@ -67,6 +67,12 @@ def parse_environment(text: str, name: str) -> Dict[str, str]:
     return found
 
 
+def load_bootstrap() -> None:
+    """For scripts that people start: what units have from their EnvironmentFile."""
+    for key, value in parse_environment((read(ETC + "/bootstrap.env") or b"").decode(), "bootstrap.env").items():
+        os.environ.setdefault(key, value)
+
+
 def as_environment(values: Dict[str, str]) -> bytes:
     lines = []
     for key, value in sorted(values.items()):

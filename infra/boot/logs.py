@@ -37,10 +37,10 @@ class Event(NamedTuple):
 
 
 def text_of(value: Any) -> str:
-    """The journal writes what is not text as a list of bytes, and what is too long as null."""
+    """The journal writes what is not text as a list of bytes, and could write null."""
     if isinstance(value, list):
         return bytes(byte for byte in value if isinstance(byte, int)).decode(errors="replace")
-    return "(a line too long for the journal)" if value is None else str(value)
+    return "(nothing)" if value is None else str(value)
 
 
 def event_of(entry: Dict[str, Any]) -> Optional[Event]:
@@ -156,7 +156,10 @@ class Shipper:
         self.batch.clear()
 
     def take(self, line: bytes) -> None:
-        event = event_of(json.loads(line))
+        try:
+            event = event_of(json.loads(line))
+        except (ValueError, KeyError):
+            return self.stream.drop(1, "journalctl wrote what is no entry in JSON")
         if event is None:
             return
         if not self.batch.has_room(event):
@@ -164,7 +167,7 @@ class Shipper:
         self.batch.add(event)
 
     def command(self) -> List[str]:
-        command = ["journalctl", "--output=json", "--follow", "--no-tail", "--no-pager"]
+        command = ["journalctl", "--output=json", "--all", "--follow", "--no-tail", "--no-pager"]
         try:
             with open(self.place) as file:
                 return command + ["--after-cursor=" + file.read()]

@@ -76,6 +76,7 @@ def provide() -> bool:
 
 def main() -> int:
     what = sys.argv[1:]
+    files.load_bootstrap()
     try:
         if what == ["rotate"] and os.environ.get("BOOT_ROLE") == "balancer":
             keep(put(overwrite=True))
@@ -86,8 +87,7 @@ def main() -> int:
                 subprocess.run(["systemctl", "try-restart", "paddock-agent.service"], check=True)
                 print("the token changed: the agent was restarted with it")
         else:
-            print("usage: management_token.py rotate (on a balancer) or refresh (on an agent), with the variables of "
-                  "/etc/paddock/bootstrap.env", file=sys.stderr)
+            print("usage: management_token.py rotate (on a balancer) or refresh (on an agent)", file=sys.stderr)
             return 2
     except (aws.Trouble, subprocess.CalledProcessError) as trouble:
         print(trouble, file=sys.stderr)

@@ -39,13 +39,14 @@ def token(settings: Dict[str, str]) -> str:
 
 def model(settings: Dict[str, str]) -> str:
     sha256 = wanted(settings, "FETCH_MODEL_SHA256")
-    source = Source(wanted(settings, "FETCH_MODEL_URI"), token(settings))
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", source.uri.split("?")[0].rsplit("/", 1)[-1]) or "model.gguf"
+    uri = wanted(settings, "FETCH_MODEL_URI")
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", uri.split("?")[0].rsplit("/", 1)[-1]) or "model.gguf"
     folders = [base + "/models" for base in (files.STORE, files.STATE) if base == files.STATE or os.path.ismount(base)]
     for folder in folders:
         if is_there(f"{folder}/{name}", sha256):
-            print(f"{source.uri}: is in {folder} already")
+            print(f"{uri}: is in {folder} already")
             return f"{folder}/{name}"
+    source = Source(uri, token(settings))
     size_bytes = source.size().bytes
     for folder in folders:
         os.makedirs(folder, mode=0o755, exist_ok=True)

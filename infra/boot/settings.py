@@ -247,7 +247,7 @@ def main() -> int:
         else:
             print("usage: settings.py boot, or on a balancer settings.py refresh", file=sys.stderr)
             return 2
-    except (aws.Trouble, subprocess.CalledProcessError, KeyError, OSError) as trouble:
+    except (aws.Trouble, subprocess.CalledProcessError, KeyError, OSError, ValueError) as trouble:
         print(f"settings: {trouble}", file=sys.stderr)
         return 1
     return 0

@@ -63,7 +63,8 @@ class Source:
     def refused(self, answer: aws.Answer) -> aws.Trouble:
         """Why there is nothing, in one line."""
         code, message = aws.error_of(answer.body)
-        what = f"{code}: {message}" if code else f"status {answer.status}" if answer.status else answer.curl_says
+        broke = answer.curl_exit not in aws.TOLD_EXITS
+        what = f"{code}: {message}" if code else answer.curl_says if broke else f"status {answer.status}"
         mend = ""
         if answer.status in (401, 403) and self.region:
             mend = "; let the instance's role have s3:GetObject on it, and see that it exists: S3 may say the same of both"

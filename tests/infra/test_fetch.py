@@ -126,6 +126,7 @@ class Fetch(unittest.TestCase):
         self.instance.run("fetch.py", *self.words())
         seen = self.cloud.front.requests[0]
         self.assertEqual(seen["path"], "/models/models/a%20model%2B%281%29.gguf")
+        self.assertEqual(seen["headers"]["x-amz-content-sha256"], hashlib.sha256(b"").hexdigest(), "a GET has no body")
         signed = seen["headers"]["Authorization"]
         self.assertTrue(signed.endswith("Signature=" + signature_by_botocore(seen)), signed)
         self.assertIn("x-amz-security-token", signed)

@@ -79,6 +79,8 @@ exec sleep 600
             entry(6, "Failed with result", _SYSTEMD_UNIT="init.scope", UNIT="paddock-fetch.service", SYSLOG_IDENTIFIER="systemd"),
             entry(7, [104, 105, 255], SYSLOG_IDENTIFIER="cloud-init", _SYSTEMD_UNIT="cloud-final.service"),
         )
+        with self.journal.open("a") as file:
+            file.write("no entry\n")
         self.start()
         wait_until(lambda: len(self.shipped()) == 5, "five lines in CloudWatch")
         self.assertEqual(self.shipped(), [
