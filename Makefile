@@ -37,6 +37,7 @@ terraform-check: $(INFRA_VENV)/.stamp $(CHECKOV_VENV)/.stamp
 	@$(INFRA_VENV)/bin/python scripts/infra/check.py
 
 infra-test: $(INFRA_VENV)/.stamp
+	cargo build --quiet
 	@$(INFRA_VENV)/bin/python scripts/infra/render.py
 	$(INFRA_VENV)/bin/python -m unittest discover -s tests/infra
 

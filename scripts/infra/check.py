@@ -21,6 +21,8 @@ from offline import CACHE, IMAGE, MODULE, ROOT
 AT_A_TIME = 2
 
 Environment = dict[str, str]
+Act = Callable[[], tuple[bool, str]]
+"""Whether all is well, and what was said."""
 
 
 def name_of(folder: Path) -> str:
@@ -33,20 +35,13 @@ def terraform(folder: Path, words: list[str], environment: Environment) -> tuple
     return done.returncode == 0, (done.stdout + done.stderr).strip()
 
 
-STEPS = (["init", "-backend=false"], ["validate"], ["test"])
-
-
-def tested(folder: Path) -> bool:
-    return any(folder.glob("tests/*.tftest.hcl"))
-
-
 class Report:
     """One line for each step; what a command said only where it failed."""
 
     def __init__(self) -> None:
         self.failed = 0
 
-    def step(self, what: str, act: Callable[[], tuple[bool, str]]) -> bool:
+    def step(self, what: str, act: Act) -> bool:
         started = time.monotonic()
         sound, words = act()
         self.failed += not sound
@@ -55,14 +50,30 @@ class Report:
         return sound
 
 
-def check_folder(folder: Path, environment: Environment, report: Report) -> None:
-    name = name_of(folder)
-    inside = environment | {"TF_DATA_DIR": str(CACHE / "data" / name.replace("/", "-"))}
-    for words in STEPS:
-        if words == ["test"] and not tested(folder):
-            report.step(f"{name}: terraform test", lambda: (False, f"{name}/tests has no *.tftest.hcl: nothing is asserted"))
-        elif not report.step(f"{name}: terraform {words[0]}", lambda: terraform(folder, words, inside)):
-            return
+def inside(folder: Path, environment: Environment) -> Environment:
+    """Terraform's own files of a folder go elsewhere."""
+    return environment | {"TF_DATA_DIR": str(CACHE / "data" / name_of(folder).replace("/", "-"))}
+
+
+def is_valid(folder: Path, environment: Environment, report: Report) -> bool:
+    return all(
+        report.step(f"{name_of(folder)}: terraform {words[0]}", partial(terraform, folder, words, inside(folder, environment)))
+        for words in (["init", "-backend=false"], ["validate"])
+    )
+
+
+def tests_of(folder: Path, environment: Environment) -> list[tuple[str, Act]]:
+    """One step for each file of tests, so that two can run at a time."""
+    files = sorted(str(file.relative_to(folder)) for file in folder.glob("tests/*.tftest.hcl"))
+    if not files:
+        return [(f"{name_of(folder)}: terraform test", lambda: (False, "tests/ has no *.tftest.hcl: nothing is asserted"))]
+    return [
+        (
+            f"{name_of(folder)}: terraform test -filter={file}",
+            partial(terraform, folder, ["test", f"-filter={file}"], inside(folder, environment)),
+        )
+        for file in files
+    ]
 
 
 def rendered_and_linted(folder: Path, environment: Environment) -> tuple[bool, str]:
@@ -97,14 +108,16 @@ def check_sources(report: Report) -> None:
 def check(folders: list[Path], report: Report) -> None:
     with offline.best() as (provider, environment), offline.stand_in() as without_aws, ThreadPoolExecutor(AT_A_TIME) as pool:
         print(f"terraform-check: with {provider}", flush=True)
-        done = [pool.submit(check_sources, report)]
-        for folder in folders:
-            done.append(pool.submit(check_folder, folder, environment, report))
-            if folder != MODULE:
-                act = partial(rendered_and_linted, folder, without_aws)
-                done.append(pool.submit(report.step, f"{name_of(folder)}: apply with the stand-in, lint", act))
-        for one in done:
-            one.result()
+        sources = pool.submit(check_sources, report)
+        valid = [folder for folder in folders if pool.submit(is_valid, folder, environment, report).result()]
+        later = [step for folder in valid for step in tests_of(folder, environment)]
+        later += [
+            (f"{name_of(folder)}: apply with the stand-in, lint", partial(rendered_and_linted, folder, without_aws))
+            for folder in valid
+            if folder != MODULE
+        ]
+        for done in [sources, *(pool.submit(report.step, what, act) for what, act in later)]:
+            done.result()
 
 
 def main() -> int:

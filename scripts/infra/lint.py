@@ -6,6 +6,7 @@ It reads what was applied, so it sees values, not expressions.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
@@ -153,7 +154,7 @@ def settings_of(resources: list[Resource]) -> dict[str, str]:
 
 def keeps_failed_boots(resources: list[Resource]) -> bool:
     texts = [unpacked(encoded)[1] for encoded in user_data_of(resources).values()]
-    return any("BOOT_KEEP_FAILED=true" in text for text in texts) or not texts
+    return any(re.search(r"^\s*BOOT_KEEP_FAILED=true$", text, re.M) for text in texts) or not texts
 
 
 def optional(role: str, resources: list[Resource]) -> set[str]:

@@ -43,8 +43,9 @@ class SeededMistakes(unittest.TestCase):
         (folder / "actions.json").write_text(json.dumps({"balancer": actions}))
         with redirect_stdout(io.StringIO()) as words:
             report = check.Report()
-            check.check_folder(folder, self.environment, report)
-            if not report.failed:
+            if check.is_valid(folder, self.environment, report):
+                for what, act in check.tests_of(folder, self.environment):
+                    report.step(what, act)
                 report.step("lint", lambda: check.rendered_and_linted(folder, self.environment))
         return report.failed, words.getvalue()
 
@@ -118,8 +119,8 @@ class SeededMistakes(unittest.TestCase):
         )
 
     def test_no_tests(self) -> None:
-        self.assertTrue(check.tested(SOUND))
-        self.assertFalse(check.tested(ROOT / "docs"))
+        [(_, act)] = check.tests_of(ROOT / "docs", {})
+        self.assertEqual((False, "tests/ has no *.tftest.hcl: nothing is asserted"), act())
 
 
 if __name__ == "__main__":
