@@ -1,4 +1,4 @@
-"""The socket units and the balancer's unit for real: a client's connection starts the program on the sockets as they are named."""
+"""The socket units and the balancer's unit for real: a connection starts the program on the sockets as they are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching by checksum: from moto's S3, over https and as Hugging Face names files; resumed, refused, and with no secret shown."""
+"""Fetching by checksum: from moto's S3, https and Hugging Face; resumed, refused, and with no secret shown."""
 
 from __future__ import annotations
 

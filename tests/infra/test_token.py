@@ -1,0 +1,100 @@
+"""The management token: made once, agreed on, awaited, rotated, and shown to nobody."""
+
+from __future__ import annotations
+
+import json
+import stat
+import unittest
+from pathlib import Path
+
+from deployment import BalancerCase, Case
+from instance import BOOT, SECRET, wait_until
+
+
+class Balancer(BalancerCase):
+    def test_the_token_is_made_once_and_kept(self) -> None:
+        self.settings("balancer")
+        self.boot()
+        token = self.etc / "token"
+        self.assertEqual(token.read_text(), self.token())
+        self.assertGreaterEqual(len(token.read_text()), 43, "256 bits")
+        self.assertEqual(stat.S_IMODE(token.stat().st_mode), 0o600)
+        self.assertEqual(self.ssm.describe_parameters()["Parameters"][0]["Type"], "SecureString")
+        other = self.instance("balancer")
+        self.assertEqual(other.run("settings.py", "boot").returncode, 0)
+        self.assertEqual((other.root / "etc/paddock/token").read_text(), token.read_text(), "a new balancer takes the same")
+
+    def test_two_balancers_that_make_it_at_once_agree(self) -> None:
+        front = self.cloud.front
+        front.gate.clear()
+        self.addCleanup(front.gate.set)
+        script = "import management_token as t; print(t.provide())"
+        both = [self.instance("balancer") for _ in range(2)]
+        runs = [one.python("-c", script, PYTHONPATH=str(BOOT)) for one in both]
+        wait_until(lambda: len(front.requests) == 2, "both have asked whether there is one")
+        front.gate.set()
+        for run in runs:
+            _, error = run.communicate(timeout=60)
+            self.assertEqual(run.returncode, 0, error)
+        tokens = {(one.root / "etc/paddock/token").read_text() for one in both}
+        self.assertEqual(tokens, {self.token()})
+
+    def test_the_token_is_in_no_argument(self) -> None:
+        self.settings("balancer")
+        self.boot()
+        front = self.cloud.front
+        front.gate.clear()
+        self.addCleanup(front.gate.set)
+        front.requests.clear()
+        rotation = self.balancer.start("management_token.py", "rotate")
+        wait_until(lambda: front.requests, "the new token is on its way")
+        new = json.loads(front.requests[0]["body"])["Value"]
+        shown = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+        front.gate.set()
+        out, error = rotation.communicate(timeout=60)
+        self.assertIn(b"curl\0", shown)
+        for secret in (new, SECRET):
+            self.assertNotIn(secret.encode(), shown)
+            self.assertNotIn(secret, out + error)
+
+    def test_rotation(self) -> None:
+        self.settings("balancer")
+        self.boot()
+        old = self.token()
+        # Who rotates is a person in a shell, without the unit's environment.
+        moved = {name: self.balancer.environment.pop(name) for name in list(self.balancer.environment) if name.startswith("BOOT_")}
+        self.balancer.environment["BOOT_ROOT"] = moved.pop("BOOT_ROOT")
+        (self.etc / "bootstrap.env").write_text("".join(f"{name}={value}\n" for name, value in moved.items()))
+        done = self.balancer.run("management_token.py", "rotate")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotEqual(self.token(), old)
+        self.assertEqual((self.etc / "token").read_text(), self.token())
+        self.assertEqual(self.balancer.systemctl()[-1], "restart paddock-balancer.service")
+
+
+class Agent(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        self.agent = self.instance("agent")
+
+    def test_it_waits_for_the_token(self) -> None:
+        self.settings("agent", PADDOCK_MANAGEMENT_ADDR="10.0.0.5:8085")
+        boot = self.agent.start("settings.py", "boot")
+        asked = lambda: [r for r in self.cloud.front.requests if r["headers"].get("X-Amz-Target") == "AmazonSSM.GetParameter"]
+        wait_until(lambda: len(asked()) >= 2, "it has asked twice")
+        self.assertIsNone(boot.poll())
+        self.ssm.put_parameter(Name="/paddock/token", Value="x" * 43, Type="SecureString")
+        out, error = boot.communicate(timeout=60)
+        self.assertEqual(boot.returncode, 0, error)
+        self.assertEqual((self.agent.root / "etc/paddock/token").read_text(), "x" * 43)
+        self.assertIn("waiting for the balancer", out)
+
+    def test_a_rotated_token_restarts_the_agent_once(self) -> None:
+        self.ssm.put_parameter(Name="/paddock/token", Value="x" * 43, Type="SecureString")
+        self.agent.run("management_token.py", "refresh")
+        self.agent.run("management_token.py", "refresh")
+        self.assertEqual(self.agent.systemctl(), ["try-restart paddock-agent.service"])
+
+
+if __name__ == "__main__":
+    unittest.main()
