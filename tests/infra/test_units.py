@@ -117,7 +117,8 @@ class Units(unittest.TestCase):
 
     def test_the_gpu_stays_within_reach(self) -> None:
         unit = read(UNITS / "agent" / "llama-server.service")
-        for shut in ("PrivateDevices", "DevicePolicy", "DeviceAllow", "MemoryDenyWriteExecute"):
+        # ProtectClock closes all devices but the clock.
+        for shut in ("PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock", "MemoryDenyWriteExecute"):
             self.assertNotIn(shut, unit)
 
     def test_only_what_is_shipped_is_started(self) -> None:

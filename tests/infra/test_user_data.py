@@ -149,6 +149,16 @@ class Scripts(unittest.TestCase):
                 done = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True, check=False)
                 self.assertEqual(done.stdout, "")
 
+    def test_a_kernel_without_zram_is_one_line_and_no_failure(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
+            for name in ("modprobe", "mkswap", "swapon"):
+                Path(folder, name).write_text("#!/bin/bash\nexit 1\n")
+                Path(folder, name).chmod(0o755)
+            done = subprocess.run([str(BOOT / "zram.sh")], env={"PATH": f"{folder}:{os.environ['PATH']}"}, capture_output=True,
+                                  text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout, "zram: this kernel has no such module; the balancer runs without swap\n")
+
     def test_actions_json_names_what_the_scripts_call(self) -> None:
         said = json.loads((BOOT / "actions.json").read_text())
         of_role = {"balancer": ("logs", "management_token", "parameters", "settings", "source"),
