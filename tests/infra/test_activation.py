@@ -40,9 +40,9 @@ class Activation(unittest.TestCase):
 
         units = {name: read(UNITS / "balancer" / f"paddock-{name}.socket") for name in ("proxy", "management")}
         ports = {name: free_port() for name in units}
-        # The order of the unit's Sockets=, and the names of the socket units.
+        # The other way round than the program would guess: the names decide, as systemd promises no order.
         order = [name.removeprefix("paddock-").removesuffix(".socket")
-                 for name in read(UNITS / "balancer" / "paddock-balancer.service")["Sockets"][0].split()]
+                 for name in read(UNITS / "balancer" / "paddock-balancer.service")["Sockets"][0].split()][::-1]
         names = ":".join(units[name]["FileDescriptorName"][0] for name in order)
         start = read(UNITS / "balancer" / "paddock-balancer.service")["ExecStart"][0].replace("%d/token", str(token)).split()
         self.assertEqual(start[0], "/usr/local/bin/paddock")
