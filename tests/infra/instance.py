@@ -106,6 +106,7 @@ class Front:
         self.gate.set()
         self.let_through = 0
         self.failing: dict[str, int] = {}
+        self.refused: dict[str, tuple[int, bytes]] = {}
         front = self
 
         class Forward(Quiet):
@@ -117,7 +118,9 @@ class Front:
                     front.let_through -= 1
                 else:
                     front.gate.wait(WAIT_SECONDS)
-                target = self.headers["X-Amz-Target"] or ""
+                target = self.headers["X-Amz-Target"] or self.path
+                if target in front.refused:
+                    return self.answer(*front.refused[target])
                 if front.failing.get(target, 0):
                     front.failing[target] -= 1
                     return self.answer(500, b"{}")
@@ -170,6 +173,7 @@ class Cloud:
         connection.getresponse().read()
         connection.close()
         self.front.requests.clear()
+        self.front.refused.clear()
 
     def close(self) -> None:
         self.front.server.close()

@@ -113,6 +113,13 @@ class Fetch(unittest.TestCase):
         self.assert_one_line(done, "s3://models/none.gguf: NoSuchKey", "see that it exists")
         self.assert_one_line(self.instance.run("fetch.py", *self.words("s3://nobody/x")), "s3://nobody/x: NoSuchBucket")
 
+    def test_a_denied_object_names_the_right(self) -> None:
+        # As S3 says it; moto lets everybody do everything.
+        said = b"<Error><Code>AccessDenied</Code><Message>User: arn:x is not authorized to perform: s3:GetObject</Message></Error>"
+        self.cloud.front.refused["/models/secret"] = (403, said)
+        done = self.instance.run("fetch.py", *self.words("s3://models/secret"))
+        self.assert_one_line(done, "s3://models/secret: AccessDenied: User: arn:x", "let the instance's role have s3:GetObject")
+
     def test_no_role(self) -> None:
         bare = Instance(self.cloud, "agent", has_role=False)
         self.addCleanup(bare.close)

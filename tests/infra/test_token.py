@@ -57,6 +57,14 @@ class Balancer(BalancerCase):
             self.assertNotIn(secret.encode(), shown)
             self.assertNotIn(secret, out + error)
 
+    def test_a_denied_parameter_names_the_right(self) -> None:
+        said = {"__type": "AccessDeniedException", "Message": "User: arn:x is not authorized to perform: ssm:PutParameter"}
+        self.cloud.front.refused["AmazonSSM.PutParameter"] = (400, json.dumps(said).encode())
+        done = self.balancer.run("management_token.py", "rotate")
+        self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done)
+        self.assertIn("ssm PutParameter in eu-central-1: AccessDeniedException: User: arn:x", done.stderr)
+        self.assertIn("let the instance's role have ssm:PutParameter", done.stderr)
+
     def test_rotation(self) -> None:
         self.settings("balancer")
         self.boot()
