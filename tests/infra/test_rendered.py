@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -18,6 +17,7 @@ from examples import ROOT, Example, examples
 import lint
 import offline
 import render
+from instance import metadata
 
 USER_DATA_BYTES_MAX = 16384
 """EC2's limit, before base64."""
@@ -88,10 +88,10 @@ class NoSecrets(Rendered):
 
 
 def started(role: str, token: Path) -> list[str]:
-    """What the role's unit starts, with this machine's program, a token's file, and an address instead of the metadata's."""
+    """What the role's unit starts, with this machine's program and a token's file."""
     unit = ROLES[role].read_text().replace("\\\n", " ")
     line = re.search(r"^ExecStart=(.*)$", unit, re.M)[1].replace("%d/token", str(token))
-    return [str(PROGRAM), *shlex.split(line.replace("aws:metadata:local-ipv4", "10.0.0.9"))[1:]]
+    return [str(PROGRAM), *shlex.split(line)[1:]]
 
 
 class Settings(Rendered):
@@ -103,15 +103,15 @@ class Settings(Rendered):
         told = subprocess.run([PROGRAM, "balancer", "--help"], capture_output=True, text=True, check=True).stdout
         if not re.search(r"^\s+--check\b", told, re.M):
             raise unittest.SkipTest(f"{PROGRAM} has no --check yet: nobody asks it whether it takes the settings")
+        cls.imds = metadata()
+        cls.addClassCleanup(cls.imds.close)
 
     def checked(self, role: str, settings: str) -> subprocess.CompletedProcess[str]:
         with tempfile.TemporaryDirectory() as folder:
             token = Path(folder) / "token"
             token.write_text("a-token-for-this-test\n")
             lines = [line.split("=", 1) for line in settings.splitlines() if line and not line.startswith("#")]
-            environment = {"PATH": os.environ["PATH"], "AWS_REGION": "eu-central-1", "AWS_EC2_METADATA_DISABLED": "true"}
-            # The metadata of an instance would tell it.
-            environment["PADDOCK_INSTANCE_ID"] = "i-0123456789abcdef0"
+            environment = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": self.imds.url}
             environment |= {name: value.strip('"') for name, value in lines}
             command = [*started(role, token), "--check"]
             return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
