@@ -78,6 +78,19 @@ class UserData(unittest.TestCase):
             self.assertEqual((said["package_update"], said["package_upgrade"]), (False, False))
             self.assertNotIn("packages", said)
 
+    def test_what_it_writes_is_started_as_soon_as_it_is_there_and_at_the_end(self) -> None:
+        for role in ROLES:
+            said = yaml.safe_load(self.rendered[role]["text"])
+            self.assertLessEqual(set(said), {"bootcmd", "runcmd", "write_files", "groups", "package_update", "package_upgrade",
+                                             "package_reboot_if_required"}, "cloud-init passes over what it does not know")
+            (early,), (late,) = said["bootcmd"], said["runcmd"]
+            self.assertEqual(early[-3:], late)
+            self.assertEqual(early[0], "systemd-run")
+            started = re.findall(r"paddock-[\w.-]+", late[-1])
+            written = {path.rsplit("/", 1)[1] for path in self.files(role)}
+            self.assertEqual(started, ["paddock-logs.service", "paddock-begin.service"])
+            self.assertLessEqual(set(started), written)
+
     def test_files_are_written_as_they_stand_in_the_repository(self) -> None:
         for role in ROLES:
             bundle = {one["path"]: (one["mode"], one["text"]) for one in json.loads(self.rendered[role]["bundle"])}
