@@ -89,7 +89,17 @@ run "a_program_from_two_places" {
   command = plan
 
   variables {
-    paddock_binary = { arm64 = { file = "tests/fixtures/paddock", s3_uri = "s3://releases/paddock", sha256 = "0000000000000000000000000000000000000000000000000000000000000000" } }
+    paddock_binary = { arm64 = { file = "tests/fixtures/paddock", s3_uri = "s3://releases/paddock", sha256 = "9fde252f2b9889693df38fefff7e3a6dd6835c999332598252839db1aa5aad72" } }
+  }
+
+  expect_failures = [var.paddock_binary]
+}
+
+run "a_program_from_nowhere" {
+  command = plan
+
+  variables {
+    paddock_binary = { arm64 = {} }
   }
 
   expect_failures = [var.paddock_binary]
