@@ -6,8 +6,10 @@ INFRA_VENV := .venv-infra
 INFRA_REQUIREMENTS := tests/infra/requirements.txt
 CHECKOV_VENV := .venv-checkov
 CHECKOV_REQUIREMENTS := tests/infra/checkov.txt
+NPM := target/npm
+STATSD := statsd@0.9.0
 
-.PHONY: help demo test rust-test infra-test terraform-check check bench soak venv clean
+.PHONY: help demo test rust-test infra-test terraform-check check bench soak venv npm clean
 
 help:
 	@echo "make demo    from zero to an answer and back to zero, with a real llama.cpp and a tiny model"
@@ -18,6 +20,7 @@ help:
 	@echo "make bench   the figures of BENCHMARKS.md"
 	@echo "make soak    ten minutes of mixed load and restarts (PADDOCK_SOAK_SECONDS): nothing grows"
 	@echo "make venv    Python with llama.cpp's server and moto's AWS, for the tests and the demo"
+	@echo "make npm     a statsd server, for the tests"
 	@echo "make clean   removes what was built"
 
 demo:
@@ -25,7 +28,7 @@ demo:
 
 test: rust-test terraform-check infra-test
 
-rust-test: venv
+rust-test: venv npm
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --no-fail-fast; \
 	else \
@@ -71,6 +74,13 @@ endef
 
 $(VENV)/.stamp: $(REQUIREMENTS)
 	$(make_venv)
+
+npm: $(NPM)/.stamp
+
+$(NPM)/.stamp:
+	@command -v npm >/dev/null || { echo "make npm: install Node.js with npm first (Debian: apt-get install nodejs npm)" >&2; exit 1; }
+	npm install --silent --no-audit --no-fund --no-save --omit=optional --prefix $(NPM) $(STATSD)
+	@touch $@
 
 $(INFRA_VENV)/.stamp: $(INFRA_REQUIREMENTS)
 	$(make_venv)

@@ -135,14 +135,16 @@ def ami_of(config: Config) -> Config:
     filters = {one["name"]: list(one["values"]) for one in config.get("filter") or []}
     asked = filters.get("image-id") or [config.get("id") or f"ami-0{digits(filters)[:16]}"]
     words = json.dumps([filters, config.get("name_regex")])
+    device = "/dev/sda1" if "ubuntu" in words else "/dev/xvda"
+    disk = {"delete_on_termination": "true", "encrypted": "false", "volume_size": "8", "volume_type": "gp3"}
     return {
         "id": asked[0],
         "image_id": asked[0],
         "arn": f"arn:aws:ec2:{REGION}::image/{asked[0]}",
         # An image whose id comes from the parameter below says its architecture by its id.
         "architecture": "arm64" if "arm64" in words or asked[0].startswith("ami-0a64") else "x86_64",
-        "block_device_mappings": [],
-        "root_device_name": "/dev/sda1" if "ubuntu" in words else "/dev/xvda",
+        "block_device_mappings": [{"device_name": device, "ebs": disk, "no_device": "", "virtual_name": ""}],
+        "root_device_name": device,
         "root_device_type": "ebs",
         "state": "available",
     }
