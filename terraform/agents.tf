@@ -197,7 +197,7 @@ resource "aws_autoscaling_group" "agent" {
       name                 = local.launching_hook
       lifecycle_transition = "autoscaling:EC2_INSTANCE_LAUNCHING"
       heartbeat_timeout    = var.boot_timeout_minutes * 60
-      default_result       = "ABANDON"
+      default_result       = "CONTINUE"
     }
   }
 
@@ -235,9 +235,10 @@ resource "aws_autoscaling_group" "agent" {
   ]
 }
 
-# Gives running answers time when AWS ends an instance by itself.
+# Gives running answers time when AWS ends an instance by itself. The balancer completes it; in "metrics-only" nobody would,
+# and each end would be paid for 5 minutes longer.
 resource "aws_autoscaling_lifecycle_hook" "drain" {
-  for_each = local.groups
+  for_each = local.scales ? local.groups : {}
 
   name                   = local.terminating_hook
   autoscaling_group_name = aws_autoscaling_group.agent[each.key].name
@@ -246,7 +247,8 @@ resource "aws_autoscaling_lifecycle_hook" "drain" {
   default_result         = "CONTINUE"
 }
 
-# Holds an instance of the warm pool until the agent says that it is ready.
+# Holds an instance of the warm pool until the agent says that it is ready. One that never does is stopped all the same: an
+# ABANDON would launch the next, and pay for a boot that fails again and again.
 resource "aws_autoscaling_lifecycle_hook" "launch" {
   for_each = { for name, group in local.groups : name => group if group.warm_pool != null }
 
@@ -254,7 +256,7 @@ resource "aws_autoscaling_lifecycle_hook" "launch" {
   autoscaling_group_name = aws_autoscaling_group.agent[each.key].name
   lifecycle_transition   = "autoscaling:EC2_INSTANCE_LAUNCHING"
   heartbeat_timeout      = var.boot_timeout_minutes * 60
-  default_result         = "ABANDON"
+  default_result         = "CONTINUE"
 }
 
 # Once in an account: whoever launched a spot instance by hand has it already.

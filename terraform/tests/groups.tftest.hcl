@@ -237,6 +237,11 @@ run "a_warm_pool_is_bounded_and_held_by_a_hook" {
   }
 
   assert {
+    condition     = aws_autoscaling_lifecycle_hook.launch["warm"].default_result == "CONTINUE" && one(aws_autoscaling_group.agent["warm"].initial_lifecycle_hook).default_result == "CONTINUE"
+    error_message = "A boot that fails is not repeated for ever at your cost."
+  }
+
+  assert {
     condition     = strcontains(aws_s3_object.agent_settings["warm"].content, "PADDOCK_LAUNCHING_HOOK=${aws_autoscaling_lifecycle_hook.launch["warm"].name}\n")
     error_message = "The agent knows the hook that it completes."
   }

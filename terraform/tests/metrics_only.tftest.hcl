@@ -30,6 +30,15 @@ run "the_balancer_scales_nothing" {
   }
 }
 
+run "no_hook_waits_for_a_balancer_that_does_not_know_the_group" {
+  command = plan
+
+  assert {
+    condition     = length(aws_autoscaling_lifecycle_hook.drain) == 0
+    error_message = "Nobody completes the hook, so each end would take its whole time."
+  }
+}
+
 run "alarms_start_and_end_the_instance" {
   command = plan
 
