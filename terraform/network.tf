@@ -38,7 +38,8 @@ data "aws_subnet" "agent" {
 }
 
 locals {
-  own_vpc = var.vpc_id == null
+  # By the list and not by vpc_id, whose value is not known at the plan when the same configuration makes the VPC.
+  own_vpc = var.subnet_ids == null
   ipv6    = var.public_address == "ipv6"
 
   zones_offering = { for name in local.group_order : name => distinct(data.aws_ec2_instance_type_offerings.agent[name].locations) }
