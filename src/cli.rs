@@ -73,7 +73,7 @@ enum Subcommand {
     /// Hold clients' requests, start servers, and give requests to them.
     Balancer(Box<balancer::Flags>),
     /// Watch one llama.cpp, and tell balancers how it is.
-    Agent(agent::Flags),
+    Agent(Box<agent::Flags>),
     /// Make keys for clients.
     #[command(subcommand)]
     Key(KeyCommand),

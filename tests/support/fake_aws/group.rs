@@ -185,11 +185,11 @@ impl Group {
                 self.run(id, now);
             }
             Lifecycle::WarmedPending if is_over(times.pending) => self.run_warmed(id, now),
-            state @ (Lifecycle::PendingWait | Lifecycle::WarmedPendingWait) => {
+            Lifecycle::PendingWait | Lifecycle::WarmedPendingWait => {
                 if instance.expire_hooks(now.mono) {
                     self.begin_end(id, EndedBy::Abandoned, now);
                 } else if instance.waits.is_empty() {
-                    let is_warmed = state.is_warmed();
+                    let is_warmed = instance.state.is_warmed();
                     let next =
                         if is_warmed { Lifecycle::WarmedPendingProceed } else { Lifecycle::PendingProceed };
                     instance.enter(next, now.mono);
