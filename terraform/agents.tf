@@ -1,4 +1,4 @@
-# The groups. Paddock changes nothing of a group but its desired capacity and one tag; docs/aws.md has the reason of
+# The groups. Paddock changes nothing of a group but its desired capacity and one tag; docs/aws-groups.md has the reason of
 # each setting.
 
 locals {

@@ -1,5 +1,5 @@
 # Two roles, each with one policy: what the program calls (actions.json), what its boot calls (infra/boot/actions.json),
-# and Session Manager. docs/aws.md says what each right is for, and what happens without it.
+# and Session Manager. docs/aws-groups.md says what each right is for, and what happens without it.
 
 locals {
   arn_of_region = "arn:${local.partition}:%s:${local.region}:${local.account}:%s"

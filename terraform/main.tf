@@ -1,4 +1,4 @@
-# Names, tags and what is looked up. docs/aws.md tells why the groups look as they do.
+# Names, tags and what is looked up. docs/aws-groups.md tells why the groups look as they do.
 
 data "aws_caller_identity" "current" {}
 
@@ -19,7 +19,8 @@ data "aws_ec2_instance_type" "agent" {
 data "aws_ssm_parameter" "agent_image" {
   for_each = local.groups
 
-  name = local.image_parameters["${local.group_has_gpu[each.key] ? "gpu" : "cpu"}-${local.group_arch[each.key]}"]
+  # For CPUs, too: Ubuntu's own image lacks libgomp, which llama.cpp's builds need, and nothing is installed at boot.
+  name = "/aws/service/deeplearning/ami/${local.group_arch[each.key]}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 }
 
 data "aws_ami" "agent" {
@@ -65,12 +66,6 @@ locals {
     for type in group.instance_types : length(data.aws_ec2_instance_type.agent[type].gpus) > 0
   ]) }
 
-  image_parameters = {
-    "cpu-arm64"  = "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id"
-    "cpu-x86_64" = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
-    "gpu-arm64"  = "/aws/service/deeplearning/ami/arm64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
-    "gpu-x86_64" = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
-  }
   group_image = { for name, group in local.groups : name => coalesce(group.ami_id, data.aws_ssm_parameter.agent_image[name].insecure_value) }
 
   # llama.cpp's own builds for Ubuntu. There is none for CUDA.

@@ -81,12 +81,22 @@ def llama(settings: Dict[str, str]) -> None:
     found = [folder for folder, _, names in os.walk(home) if "llama-server" in names]
     if len(found) != 1:
         raise aws.Trouble(f"{settings['FETCH_LLAMA_URI']}: {len(found)} files are called llama-server in it; one is wanted")
+    tell_missing_libraries(found[0])
     # Its libraries are found beside the file that the link names.
     link = files.LLAMA_SERVER + ".new"
     if os.path.lexists(link):
         os.unlink(link)
     os.symlink(found[0] + "/llama-server", link)
     os.replace(link, files.LLAMA_SERVER)
+
+
+def tell_missing_libraries(home: str) -> None:
+    """A line for each library that this image lacks. Not a failure: llama.cpp does without a backend that cannot be loaded."""
+    needs = sorted(name for name in os.listdir(home) if name == "llama-server" or ".so" in name)
+    said = subprocess.run(["ldd", *(f"{home}/{name}" for name in needs)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    missing = set(re.findall(r"^\s+(\S+) => not found", said.stdout.decode(errors="replace"), re.MULTILINE))
+    for library in sorted(missing):
+        print(f"llama.cpp needs {library}, which this image lacks: if llama-server does not start, use another image or archive")
 
 
 def unpack(archive: str, home: str) -> None:

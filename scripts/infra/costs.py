@@ -26,7 +26,7 @@ END_MINUTES = 1
 
 AGENT_TYPES = ["g6f.large", "g4dn.xlarge", "g5g.xlarge", "g6.xlarge", "g5.xlarge"]
 ENDPOINTS = 6
-ENDPOINT_ZONES = 2
+ENDPOINT_ZONES = 1
 
 
 def usd(amount: float) -> str:
@@ -69,7 +69,7 @@ def asked_for(prices: dict) -> str:
     hours = prices["hours_per_month"]
     endpoint = prices["interface_endpoint_zone_hour"] * hours
     rows = [
-        [f"`private = true`: {ENDPOINTS} interface endpoints in {ENDPOINT_ZONES} zones", usd(ENDPOINTS * ENDPOINT_ZONES * endpoint)],
+        [f"`private = true`: {ENDPOINTS} interface endpoints in one zone", usd(ENDPOINTS * ENDPOINT_ZONES * endpoint)],
         ["a NAT gateway (never built by the module)", usd(prices["nat_gateway_hour"] * hours)],
         ["a load balancer (never built by the module)", usd(prices["load_balancer_hour"] * hours)],
         ["the dashboard", usd(prices["dashboard_month"])],

@@ -19,6 +19,11 @@ run "nothing_runs_until_somebody_calls" {
   command = plan
 
   assert {
+    condition     = data.aws_ssm_parameter.agent_image["cpu"].name == "/aws/service/deeplearning/ami/arm64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
+    error_message = "The image follows the types' architecture, and has the libraries that llama.cpp's own builds need."
+  }
+
+  assert {
     condition     = aws_autoscaling_group.agent["cpu"].min_size == 0 && aws_autoscaling_group.agent["cpu"].desired_capacity == 0
     error_message = "A group begins with, and returns to, 0 instances."
   }

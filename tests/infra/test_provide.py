@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import stat
+import subprocess
 import tarfile
+import tempfile
 import unittest
+from pathlib import Path
 
 from deployment import Case
 
@@ -16,17 +20,21 @@ class Provide(Case):
         super().setUp()
         self.agent = self.instance("agent")
         self.model = os.urandom(3 << 20)
-        self.archive = io.BytesIO()
-        with tarfile.open(fileobj=self.archive, mode="w:gz") as archive:
-            for name, mode in (("build/bin/llama-server", 0o755), ("build/bin/libggml.so", 0o644)):
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = 3, mode
-                archive.addfile(entry, io.BytesIO(b"abc"))
         self.wanted = {
             "FETCH_MODEL_URI": "s3://deployment/m.gguf", "FETCH_MODEL_SHA256": self.put("m.gguf", self.model),
-            "FETCH_LLAMA_URI": "s3://deployment/llama.tar.gz",
-            "FETCH_LLAMA_SHA256": self.put("llama.tar.gz", self.archive.getvalue()),
+            **self.archive(b"abc"),
         }
+
+    def archive(self, library: bytes) -> dict[str, str]:
+        """Puts an archive of llama.cpp there; the settings that name it."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for name, mode, data in (("build/bin/llama-server", 0o755, b"abc"), ("build/bin/libggml.so", 0o644, library)):
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(data), mode
+                archive.addfile(entry, io.BytesIO(data))
+        return {"FETCH_LLAMA_URI": "s3://deployment/llama.tar.gz",
+                "FETCH_LLAMA_SHA256": self.put("llama.tar.gz", packed.getvalue())}
 
     def test_model_and_llama(self) -> None:
         done = self.agent.run("provide.py", **self.wanted)
@@ -56,6 +64,17 @@ class Provide(Case):
             done = self.instance("agent").run("provide.py", **wanted)
             self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done)
             self.assertIn(said, done.stderr)
+
+    @unittest.skipUnless(shutil.which("gcc"), "no gcc here: missing libraries are not checked")
+    def test_a_library_that_the_image_lacks_is_named(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, needs in (("gone", []), ("ggml", ["-L.", "-Wl,--no-as-needed", "-lgone"])):
+                words = ["gcc", "-shared", "-x", "c", os.devnull, "-x", "none", "-o", f"lib{name}.so", *needs]
+                subprocess.run(words, cwd=folder, check=True)
+            library = (Path(folder) / "libggml.so").read_bytes()
+        done = self.agent.run("provide.py", **{**self.wanted, **self.archive(library)})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("llama.cpp needs libgone.so, which this image lacks", done.stdout)
 
     def test_a_token_for_the_model_comes_from_ssm(self) -> None:
         done = self.agent.run("provide.py", **self.wanted, FETCH_MODEL_TOKEN_PARAMETER="/hf")

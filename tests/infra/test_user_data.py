@@ -83,7 +83,8 @@ class UserData(unittest.TestCase):
             said = yaml.safe_load(self.rendered[role]["text"])
             self.assertLessEqual(set(said), {"bootcmd", "runcmd", "write_files", "groups", "package_update", "package_upgrade",
                                              "package_reboot_if_required"}, "cloud-init passes over what it does not know")
-            (early,), (late,) = said["bootcmd"], said["runcmd"]
+            (*before, early), (late,) = said["bootcmd"], said["runcmd"]
+            self.assertEqual([words[:2] for words in before], [["systemctl", "mask"]] if role == "agent" else [])
             self.assertEqual(early[-3:], late)
             self.assertEqual(early[0], "systemd-run")
             started = re.findall(r"paddock-[\w.-]+", late[-1])

@@ -9,25 +9,26 @@ use serde_json::Value;
 
 use crate::check;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/testing.md",
     "docs/aws.md",
+    "docs/aws-groups.md",
     "docs/secure.md",
     "docs/waiting.md",
     "docs/limits.md",
     "docs/upgrade.md",
     "docs/observe.md",
 ];
-const AWS: &str = "docs/aws.md";
+const GROUPS: &str = "docs/aws-groups.md";
 const ACTIONS: &str = "terraform/actions.json";
 
 /// Where people put the program.
 pub const PROGRAMS: [&str; 3] = ["paddock", "target/release/paddock", "/usr/local/bin/paddock"];
 
 /// Services whose command lines the documents show.
-const AWS_SERVICES: [&str; 4] = ["autoscaling", "cloudwatch", "ec2", "iam"];
+const AWS_SERVICES: [&str; 6] = ["autoscaling", "cloudwatch", "ec2", "iam", "service-quotas", "ssm"];
 
 /// What `LaunchInstances` needs beside itself (EC2 Auto Scaling User Guide, "Launching instances with synchronous
 /// provisioning"): AWS calls it on the balancer's behalf.
@@ -79,7 +80,7 @@ fn commands(document: &str) -> Vec<String> {
                 assert!(!started.is_empty(), "{document}: a unit that starts nothing");
                 commands.extend(started.into_iter().map(str::to_owned));
             }
-            "json" | "text" | "yaml" => {}
+            "hcl" | "json" | "text" | "yaml" => {}
             language => panic!("{document}: nobody checks blocks of '{language}'"),
         }
     }
@@ -99,7 +100,7 @@ fn every_command_line_is_understood() {
                 ["make", target] => {
                     assert!(makefile.contains(&format!("\n{target}:")), "{document}: {command}");
                 }
-                ["systemctl", "enable" | "restart" | "start" | "stop", units @ ..] => {
+                ["systemctl", "enable" | "restart" | "start" | "status" | "stop", units @ ..] => {
                     let units = units.iter().filter(|word| !word.starts_with("--"));
                     let is_unit = |unit: &&str| unit.starts_with("paddock") && unit.contains('.');
                     assert!(units.copied().all(|unit| is_unit(&unit)), "{document}: {command}");
@@ -109,8 +110,19 @@ fn every_command_line_is_understood() {
                 }
                 ["cargo", "build" | "check" | "bench" | "test" | "fuzz" | "install", ..]
                 | ["cargo", "nextest", "run", ..] => {}
+                ["docker", "build", "--target", "program", rest @ ..] => {
+                    let file = rest.iter().skip_while(|word| **word != "--file").nth(1);
+                    let is_there = file.is_some_and(|file| root().join(file).is_file());
+                    assert!(is_there, "{document}: {command}");
+                }
+                ["terraform", "init" | "apply" | "destroy", ..] | ["journalctl", "-u", ..] => {}
                 ["curl", url, ..] => {
-                    assert!(url.starts_with("http://127.0.0.1:808"), "{document}: {command}")
+                    let is_known = ["http://127.0.0.1:808", "http://ENDPOINT:8080/"];
+                    assert!(is_known.iter().any(|start| url.starts_with(start)), "{document}: {command}")
+                }
+                ["sudo", script, ..] if script.starts_with("/usr/local/lib/paddock/") => {
+                    let script = script.replace("/usr/local/lib/paddock/", "infra/boot/");
+                    assert!(root().join(script).is_file(), "{document}: {command}");
                 }
                 ["aws", service, operation, options @ ..] => {
                     let is_sound = AWS_SERVICES.contains(service) && is_kebab(operation);
@@ -177,7 +189,7 @@ struct Statement {
 
 /// The policies of the document, in its order: the balancer's, the agent's.
 fn policies() -> [Vec<Statement>; 2] {
-    let documents = blocks(AWS).into_iter().filter(|block| block.language == "json");
+    let documents = blocks(GROUPS).into_iter().filter(|block| block.language == "json");
     let documents = documents.map(|block| serde_json::from_str(&block.lines.join("\n")).unwrap());
     let policies: Vec<Vec<Statement>> = documents
         .filter(|document: &Value| document.get("Statement").is_some())
@@ -286,7 +298,7 @@ fn the_list_of_actions_is_what_the_program_calls() {
 #[test]
 fn the_policies_allow_what_is_called_and_no_more() {
     let documented = policies().map(|policy| allowed(&policy));
-    assert_eq!(documented, listed(), "docs/aws.md, and {ACTIONS}");
+    assert_eq!(documented, listed(), "{GROUPS}, and {ACTIONS}");
 }
 
 /// So no call escapes the policies' test, and no message asks for a permission that the policies do not know.
@@ -353,7 +365,7 @@ fn nothing_that_changes_anything_is_allowed_without_a_condition() {
 
 #[test]
 fn the_groups_that_are_made_are_those_that_the_policies_and_the_balancer_want() {
-    let commands = commands(AWS);
+    let commands = commands(GROUPS);
     let of = |operation: &str| -> Vec<&String> {
         commands.iter().filter(|command| command.contains(&format!(" {operation} "))).collect()
     };

@@ -46,6 +46,7 @@ locals {
 
   text = templatefile("${local.infra}/cloud-init/user-data.yaml.tftpl", {
     files  = concat([local.bootstrap], [for name in concat(local.first_scripts, local.first_units) : local.all[name]])
+    masked = var.role == "agent" ? ["apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service"] : []
     groups = var.role == "balancer" ? ["paddock-tls"] : []
     start  = "systemctl daemon-reload && systemctl enable --now --no-block paddock-logs.service paddock-begin.service"
   })

@@ -1,0 +1,45 @@
+"""The Terraform that the documents show names inputs that the modules have, and all that they need."""
+
+from __future__ import annotations
+
+import re
+import unittest
+from pathlib import Path
+
+from examples import ROOT
+
+import hcl2
+from module_readme import declared, text_of
+
+MODULES = {"terraform": ROOT / "terraform", "image": ROOT / "infra" / "image"}
+
+
+def documents() -> list[Path]:
+    return sorted([*ROOT.glob("*.md"), *(file for folder in ("docs", "infra", "terraform") for file in (ROOT / folder).rglob("*.md"))])
+
+
+def shown() -> list[tuple[Path, dict]]:
+    """Each module block of a document."""
+    found = []
+    for document in documents():
+        for block in re.findall(r"^ *```hcl\n(.*?)^ *```", document.read_text(), re.DOTALL | re.MULTILINE):
+            modules = hcl2.loads(re.sub("^ +", "", block, flags=re.MULTILINE)).get("module", [])
+            found += [(document, text_of(inputs)) for module in modules for inputs in module.values()]
+    return found
+
+
+class Documents(unittest.TestCase):
+    def test_module_blocks_name_what_there_is(self) -> None:
+        blocks = shown()
+        self.assertGreater(len(blocks), 2)
+        for document, inputs in blocks:
+            source = inputs["source"].split("?")[0].rsplit("/", 1)[-1]
+            variables = declared(MODULES[source], "variable")
+            given = set(inputs) - {"source"}
+            needed = {name for name, variable in variables.items() if "default" not in variable}
+            self.assertEqual(given - set(variables), set(), document)
+            self.assertEqual(needed - given, set(), document)
+
+
+if __name__ == "__main__":
+    unittest.main()
