@@ -1,4 +1,4 @@
-"""The Terraform that the documents show names inputs that the modules have, and all that they need."""
+"""Links in the documents lead somewhere; the Terraform that they show names inputs that the modules have, and all needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,25 @@ def shown() -> list[tuple[Path, dict]]:
     return found
 
 
+def anchors(text: str) -> set[str]:
+    """Of its headings, as they are made where Markdown is shown."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 class Documents(unittest.TestCase):
+    def test_links_lead_somewhere(self) -> None:
+        seen = 0
+        for document in documents():
+            for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", document.read_text()):
+                seen += 1
+                path, _, anchor = target.partition("#")
+                file = (document.parent / path).resolve() if path else document
+                self.assertTrue(file.exists(), f"{document}: {target}")
+                if anchor:
+                    self.assertIn(anchor, anchors(file.read_text()), f"{document}: {target}")
+        self.assertGreater(seen, 50)
+
     def test_module_blocks_name_what_there_is(self) -> None:
         blocks = shown()
         self.assertGreater(len(blocks), 2)
