@@ -125,11 +125,11 @@ fn a_boot_is_counted_by_the_phases_that_are_known() {
     assert_eq!(counts, [1, 1, 0, 0, 1, 1, 1]);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &instruments.registry()).unwrap();
-    let total = "paddock_boot_seconds_sum{pool=\"default\",phase=\"total\"} 51.0";
+    let total = "paddock_boot_seconds_sum{pool=\"default\",phase=\"total\"} 51.0\n";
     assert!(text.contains(total), "{text}");
     // The bucket of 45 s does not hold it, that of 60 s does.
     for (bound, count) in [("45.0", 0), ("60.0", 1), ("+Inf", 1)] {
-        let bucket = format!("_bucket{{le=\"{bound}\",pool=\"default\",phase=\"total\"}} {count}\n");
+        let bucket = format!("_bucket{{pool=\"default\",le=\"{bound}\",phase=\"total\"}} {count}\n");
         assert!(text.contains(&bucket), "{bucket}: {text}");
     }
 }
@@ -144,7 +144,7 @@ fn a_bound_belongs_to_its_bucket() {
     prometheus_client::encoding::text::encode(&mut text, &instruments.registry()).unwrap();
     for (bound, count) in [("0.001", 1), ("0.0025", 2), ("300.0", 2), ("600.0", 3), ("+Inf", 4)] {
         let bucket =
-            format!("paddock_queue_wait_seconds_bucket{{le=\"{bound}\",pool=\"default\"}} {count}\n");
+            format!("paddock_queue_wait_seconds_bucket{{pool=\"default\",le=\"{bound}\"}} {count}\n");
         assert!(text.contains(&bucket), "{bucket}: {text}");
     }
 }

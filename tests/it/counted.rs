@@ -1,5 +1,6 @@
 //! Each request is counted once, by how it ended; each failure of a server by its kind.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use paddock::metrics::{Label, Outcome, UpstreamError};
@@ -100,7 +101,7 @@ async fn what_is_refused_is_counted_by_its_code() {
     let core = paddock::core::Config { queue_max: 1, ..config.core };
     let mut gateway = Gateway::start(GatewayConfig { core, ..config });
     let addr = gateway.addr();
-    for (path, status) in [("/health", 200), ("/tools", 403), ("/favicon.ico", 404), ("/v1/models", 503)] {
+    for (path, status) in [("/health", 200), ("/tools", 403), ("/favicon.ico", 404), ("/props", 503)] {
         assert_eq!(http::get(addr, path).await.status, status, "{path}");
     }
     let large = json!({"prompt": "~".repeat(2 << 20)});
@@ -143,24 +144,29 @@ async fn what_is_refused_is_counted_by_its_code() {
     assert_eq!(timed(&gateway), (0, 0, 0), "none had a slot");
 }
 
+async fn until_failed(gateway: &Gateway, kind: &str) {
+    let has_failed = async || failed(gateway).iter().any(|(known, _)| *known == kind).then_some(());
+    eventually(&format!("a failure: {kind}"), SOON, has_failed).await;
+}
+
 #[tokio::test]
 async fn a_server_that_loads_or_is_gone_is_counted_at_each_attempt() {
-    let gateway = Gateway::start(GatewayConfig::default());
-    let fake = FakeLlama::start(FakeConfig::default()).await;
+    let mut gateway = Gateway::start(GatewayConfig::default());
+    let fake = Arc::new(FakeLlama::start(FakeConfig::default()).await);
     fake.set_loading(true);
-    gateway.attach("a", fake.addr(), 1);
-    gateway.attach("b", free_addr(), 1);
+    let gone = gateway.attach("a", free_addr(), 1);
     let mut client = RawClient::connect(gateway.addr()).await;
     client.post(CHAT, &chat(json!({}))).await;
-    eventually("both failed", SOON, async || {
-        let kinds: Vec<&str> = failed(&gateway).iter().map(|(kind, _)| *kind).collect();
-        (kinds == ["could_not_connect", "not_ready"]).then_some(())
-    })
-    .await;
+    until_failed(&gateway, "could_not_connect").await;
+    gateway.gate.disconnected(gone);
+    // Its reports say that it is ready, which it is not.
+    gateway.follow("b", Arc::clone(&fake), 1, Duration::from_millis(50));
+    until_failed(&gateway, "not_ready").await;
     fake.set_loading(false);
-    gateway.attach("a", fake.addr(), 1);
     assert_eq!(client.head().await.status, 200);
     client.body().await;
     until_ended(&gateway, &[("served", 1)]).await;
+    let kinds: Vec<&str> = failed(&gateway).iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, ["could_not_connect", "not_ready"]);
     assert_eq!(timed(&gateway).2, 1, "however often it was tried");
 }

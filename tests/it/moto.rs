@@ -56,7 +56,11 @@ async fn metrics_are_read_back_through_boto3() {
     })
     .await;
     let names: Vec<&str> = metrics.keys().map(String::as_str).collect();
-    assert_eq!(names, ["agents", "requests_buffered", "slots_idle", "slots_processing", "slots_total"]);
+    assert_eq!(
+        names,
+        ["agents", "requests_buffered", "slots_idle", "slots_processing", "slots_total", "wake_wanted"]
+    );
+    assert!(metrics["wake_wanted"].values.contains(&1.0), "no fleet is known: {metrics:?}");
     for metric in metrics.values() {
         assert_eq!(metric.dimensions, [("pool".to_owned(), "default".to_owned())].into(), "{metric:?}");
         assert!(!metric.values.is_empty() && metric.values.len() <= 4, "{metric:?}");

@@ -258,3 +258,22 @@ async fn a_balancer_starts_although_aws_fails() {
     .await;
     assert_eq!(aws.harm(), [""; 0]);
 }
+
+#[tokio::test]
+async fn an_alarm_is_asked_to_wake_only_if_the_balancer_could_not() {
+    let flags = ["--cloudwatch-namespace", "Paddock", "--idle-timeout", "500ms"];
+    let scene = Scene::of(1, &flags, GroupConfig::default()).await;
+    let told = |name: &str| -> Vec<f64> { scene.aws.metric(name).iter().map(|datum| datum.max()).collect() };
+    assert_eq!(scene.ask().await.status, 200);
+    eventually("the wait is told", SOON, async || told("requests_buffered").contains(&1.0).then_some(()))
+        .await;
+    scene.until_at_zero(&scene.group()).await;
+    eventually("its end too", SOON, async || (told("requests_buffered").last() == Some(&0.0)).then_some(()))
+        .await;
+    assert!(told("wake_wanted").iter().all(|wanted| *wanted == 0.0), "{:?}", told("wake_wanted"));
+    // Who waited is told at once, and waits no more: it is put all the same.
+    scene.aws.inject(Some("SetDesiredCapacity"), Fault::AccessDenied, Some(1));
+    refused(&scene.ask().await);
+    eventually("the alarm is told", SOON, async || told("wake_wanted").contains(&1.0).then_some(())).await;
+    scene.assert_no_harm();
+}
