@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use paddock::core::{Looks, PoolConfig};
 use paddock::fleet::{AsgConfig, AsgFleet, AsgWake, Fleet, FleetNews};
+use paddock::metrics::AwsCalls;
 use paddock::scaler;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -94,7 +95,7 @@ impl Scene {
             instances_max: 1,
             management: ([127, 0, 0, 1], 8085).into(),
         };
-        let fleet = AsgFleet::start(config, aws.clock(), sender).await.unwrap();
+        let fleet = AsgFleet::start(config, aws.clock(), sender, AwsCalls::default()).await.unwrap();
         let reader = Arc::default();
         let passing_on = tokio::spawn(pass_on(news, Arc::clone(&reader)));
         Self { aws, group, front, fetched, fleet: Arc::new(Fleet::Asg(fleet)), reader, passing_on }
