@@ -212,8 +212,8 @@ resource "aws_autoscaling_group" "agent" {
   }
 
   lifecycle {
-    # The balancer writes it, and nobody else.
-    ignore_changes = [desired_capacity]
+    # The balancer writes both: the wish, and its claim, which is a tag. Read back, the claim would be a difference at each plan.
+    ignore_changes = [desired_capacity, tag]
 
     precondition {
       condition     = length(local.group_subnets[each.key]) > 0

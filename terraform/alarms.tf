@@ -88,14 +88,19 @@ resource "aws_cloudwatch_metric_alarm" "rest" {
   tags                = local.tags
 
   metric_query {
-    id          = "work"
-    expression  = "waiting + computing"
-    label       = "requests that wait and slots that compute"
+    id = "work"
+    # While it is in alarm, a scaling action is repeated every minute. So not at rest, nor during a boot: only with an agent.
+    expression  = "IF(present > 0, waiting + computing, 1)"
+    label       = "requests that wait and slots that compute, while an agent was there all the time"
     return_data = true
   }
 
   dynamic "metric_query" {
-    for_each = { waiting = "requests_buffered", computing = "slots_processing" }
+    for_each = {
+      waiting   = { name = "requests_buffered", stat = "Maximum" }
+      computing = { name = "slots_processing", stat = "Maximum" }
+      present   = { name = "agents", stat = "Minimum" }
+    }
 
     content {
       id          = metric_query.key
@@ -103,9 +108,9 @@ resource "aws_cloudwatch_metric_alarm" "rest" {
 
       metric {
         namespace   = local.namespace
-        metric_name = metric_query.value
+        metric_name = metric_query.value.name
         dimensions  = local.metrics.dimensions
-        stat        = "Maximum"
+        stat        = metric_query.value.stat
         period      = var.idle_timeout_minutes * 60
       }
     }

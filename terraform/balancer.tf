@@ -57,7 +57,8 @@ resource "aws_instance" "balancer" {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
     http_put_response_hop_limit = 1
-    instance_metadata_tags      = "enabled"
+    # A key of the provider's default_tags may be one that the metadata refuses.
+    instance_metadata_tags = "disabled"
   }
 
   root_block_device {
@@ -105,6 +106,9 @@ resource "aws_ssm_association" "refresh" {
   parameters = {
     commands = "systemctl start paddock-refresh.service # settings ${sha256(local.balancer_settings_text)}, scripts ${sha256(module.balancer_user_data.bundle)}"
   }
+
+  # So that settings which the program refuses fail the apply. By IPv6 alone, Systems Manager may not reach the machine.
+  wait_for_success_timeout_seconds = local.ipv6 ? null : 900
 
   targets {
     key    = "InstanceIds"

@@ -14,7 +14,7 @@ locals {
   # A pool without min_size keeps as many as are missing to its prepared capacity.
   warm_instances = { for name, group in local.groups : name => try(group.warm_pool.max_group_prepared_capacity, 0) }
 
-  standard_alarms = 1 + (local.scales ? 0 : 2) + (var.alarm_instance_hours_per_day == null ? 0 : length(var.groups))
+  standard_alarms = 1 + (local.scales ? 0 : 3) + (var.alarm_instance_hours_per_day == null ? 0 : length(var.groups))
 
   floor_items = {
     instance    = local.prices.instance_hour[var.balancer_instance_type] * local.hours

@@ -27,6 +27,9 @@ resource "aws_vpc_endpoint" "interface" {
   security_group_ids  = aws_security_group.endpoints[*].id
   private_dns_enabled = true
   tags                = merge(local.tags, { Name = "${var.name}-${each.key}" })
+
+  # Else one of them may be given the balancer's address.
+  depends_on = [aws_network_interface.balancer]
 }
 
 resource "aws_security_group" "endpoints" {

@@ -246,6 +246,13 @@ locals {
         Resource  = var.kms_key_arn
         Condition = { StringEquals = { "kms:ViaService" = "ssm.${local.region}.amazonaws.com" } }
       }] : statement if var.kms_key_arn != null],
+      [for statement in [{
+        Sid       = "ReadTheModelsBucket"
+        Effect    = "Allow"
+        Action    = "kms:Decrypt"
+        Resource  = var.model.kms_key_arn
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${local.region}.amazonaws.com" } }
+      }] : statement if var.model.kms_key_arn != null],
     )
   })
 }

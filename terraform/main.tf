@@ -20,7 +20,8 @@ data "aws_ssm_parameter" "agent_image" {
   for_each = local.groups
 
   # For CPUs, too: Ubuntu's own image lacks libgomp, which llama.cpp's builds need, and nothing is installed at boot.
-  name = "/aws/service/deeplearning/ami/${local.group_arch[each.key]}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
+  # A group with an image of its own asks for one that every Region has, and does not use it.
+  name = each.value.ami_id != null ? data.aws_ssm_parameter.balancer_image.name : "/aws/service/deeplearning/ami/${local.group_arch[each.key]}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 }
 
 data "aws_ami" "agent" {
@@ -66,7 +67,7 @@ locals {
     for type in group.instance_types : length(data.aws_ec2_instance_type.agent[type].gpus) > 0
   ]) }
 
-  group_image = { for name, group in local.groups : name => coalesce(group.ami_id, data.aws_ssm_parameter.agent_image[name].insecure_value) }
+  group_image = { for name, group in local.groups : name => group.ami_id != null ? group.ami_id : data.aws_ssm_parameter.agent_image[name].insecure_value }
 
   # llama.cpp's own builds for Ubuntu. There is none for CUDA.
   llama_cpp_releases = {

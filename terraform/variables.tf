@@ -11,7 +11,7 @@ variable "name" {
 }
 
 variable "tags" {
-  description = "Tags for everything that can have tags."
+  description = "Tags for everything that can have tags. A later change reaches new instances, but not the groups themselves, where the balancer's claim is a tag."
   type        = map(string)
   default     = {}
   nullable    = false

@@ -82,12 +82,13 @@ variable "groups" {
 }
 
 variable "model" {
-  description = "The GGUF file: `source` is s3://BUCKET/KEY, https://… or hf://OWNER/REPOSITORY/FILE; `size_gb` sizes volumes; `token_parameter` names an SSM SecureString with the token that the download needs."
+  description = "The GGUF file: `source` is s3://BUCKET/KEY, https://… or hf://OWNER/REPOSITORY/FILE; `size_gb` sizes volumes; `token_parameter` names an SSM SecureString with the token that the download needs; `kms_key_arn` is the key of its bucket, if it has one of its own. A bucket of the same Region costs no transfer, and is the only one that `private` reaches."
   type = object({
     source          = string
     sha256          = string
     size_gb         = number
     token_parameter = optional(string)
+    kms_key_arn     = optional(string)
   })
   nullable = false
 
@@ -109,6 +110,11 @@ variable "model" {
   validation {
     condition     = var.model.token_parameter == null || can(regex("^/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", var.model.token_parameter))
     error_message = "model: token_parameter is the name of an SSM parameter, such as /paddock/huggingface; never the token itself."
+  }
+
+  validation {
+    condition     = var.model.kms_key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.model.kms_key_arn)) && startswith(var.model.source, "s3://")
+    error_message = "model: kms_key_arn is the ARN of the key (arn:aws:kms:REGION:ACCOUNT:key/ID, no alias) of the bucket in an s3:// source."
   }
 
   validation {

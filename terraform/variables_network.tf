@@ -16,8 +16,8 @@ variable "vpc_cidr" {
   nullable    = false
 
   validation {
-    condition     = can(cidrnetmask(var.vpc_cidr)) && can(regex("/(1[6-9]|2[0-4])$", var.vpc_cidr))
-    error_message = "vpc_cidr must be an IPv4 network from /16 to /24, such as 10.85.0.0/16."
+    condition     = can(cidrnetmask(var.vpc_cidr)) && can(regex("/(1[6-9]|2[0-2])$", var.vpc_cidr))
+    error_message = "vpc_cidr must be an IPv4 network from /16 to /22, such as 10.85.0.0/16."
   }
 }
 

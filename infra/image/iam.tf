@@ -12,26 +12,6 @@ locals {
     Version = "2012-10-17"
     Statement = [
       {
-        # Systems Manager is how Image Builder reaches the machine. These actions know no resources.
-        Sid    = "BeCommanded"
-        Effect = "Allow"
-        Action = [
-          "ssm:UpdateInstanceInformation",
-          "ssmmessages:CreateControlChannel",
-          "ssmmessages:CreateDataChannel",
-          "ssmmessages:OpenControlChannel",
-          "ssmmessages:OpenDataChannel",
-          "ec2messages:AcknowledgeMessage",
-          "ec2messages:DeleteMessage",
-          "ec2messages:FailMessage",
-          "ec2messages:GetEndpoint",
-          "ec2messages:GetMessages",
-          "ec2messages:SendReply",
-        ]
-        Resource  = "*"
-        Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
-      },
-      {
         Sid      = "ReadComponents"
         Effect   = "Allow"
         Action   = "imagebuilder:GetComponent"
@@ -106,6 +86,12 @@ resource "aws_iam_role_policy" "build" {
   name   = "build"
   role   = aws_iam_role.build.id
   policy = jsonencode(local.build_policy)
+}
+
+# Systems Manager is how Image Builder reaches the machine, and AWS asks for this very policy: with less, builds wait for it in vain.
+resource "aws_iam_role_policy_attachment" "commanded" {
+  role       = aws_iam_role.build.name
+  policy_arn = "${local.arn}:iam::aws:policy/AmazonSSMManagedInstanceCore"
 }
 
 resource "aws_iam_instance_profile" "build" {

@@ -188,7 +188,7 @@ resource "aws_imagebuilder_image_pipeline" "this" {
     replace_triggered_by = [aws_imagebuilder_image_recipe.this]
   }
 
-  depends_on = [aws_iam_role_policy.build, aws_cloudwatch_log_group.build]
+  depends_on = [aws_iam_role_policy.build, aws_iam_role_policy_attachment.commanded, aws_cloudwatch_log_group.build]
 }
 
 # Image Builder would make it by itself, and keep it for ever.

@@ -59,10 +59,15 @@ run "alarms_start_and_end_the_instance" {
 
   assert {
     condition = alltrue([for query in aws_cloudwatch_metric_alarm.rest[0].metric_query :
-      one(query.metric).period == 300 && one(query.metric).stat == "Maximum" && one(query.metric).dimensions == tomap(jsondecode(file("metrics.json")).dimensions)
+      one(query.metric).period == 300 && one(query.metric).stat == (query.id == "present" ? "Minimum" : "Maximum") && one(query.metric).dimensions == tomap(jsondecode(file("metrics.json")).dimensions)
       && contains(jsondecode(file("metrics.json")).metrics, one(query.metric).metric_name) if length(query.metric) > 0
     ])
     error_message = "Rest looks at what is published, over the whole idle time."
+  }
+
+  assert {
+    condition     = [for query in aws_cloudwatch_metric_alarm.rest[0].metric_query : query.expression if query.return_data == true] == ["IF(present > 0, waiting + computing, 1)"]
+    error_message = "Without an agent nothing rests: the alarm neither repeats itself at zero nor ends what boots."
   }
 
   assert {

@@ -255,6 +255,21 @@ run "a_customer_key_is_used_through_ssm_only" {
   }
 }
 
+run "a_models_bucket_with_a_key_of_its_own" {
+  command = plan
+
+  variables {
+    model = { source = "s3://models/model.gguf", sha256 = "0000000000000000000000000000000000000000000000000000000000000000", size_gb = 4.7, kms_key_arn = "arn:aws:kms:eu-central-1:111122223333:key/22222222-2222-3333-4444-555555555555" }
+  }
+
+  assert {
+    condition = [for statement in jsondecode(aws_iam_role_policy.agent.policy).Statement : [statement.Action, statement.Resource, statement.Condition] if statement.Sid == "ReadTheModelsBucket"] == [
+      ["kms:Decrypt", var.model.kms_key_arn, { StringEquals = { "kms:ViaService" = "s3.eu-central-1.amazonaws.com" } }]
+    ]
+    error_message = "The agents decrypt with it, through S3 only."
+  }
+}
+
 run "only_over_tls_to_the_bucket" {
   command = plan
 

@@ -165,6 +165,16 @@ run "a_token_for_s3" {
   expect_failures = [var.model]
 }
 
+run "a_key_for_what_is_not_in_s3" {
+  command = plan
+
+  variables {
+    model = { source = "hf://someone/something/model.gguf", sha256 = "0000000000000000000000000000000000000000000000000000000000000000", size_gb = 4.7, kms_key_arn = "arn:aws:kms:eu-central-1:111122223333:key/22222222-2222-3333-4444-555555555555" }
+  }
+
+  expect_failures = [var.model]
+}
+
 run "a_token_itself" {
   command = plan
 

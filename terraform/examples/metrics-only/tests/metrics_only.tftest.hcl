@@ -15,10 +15,10 @@ variables {
 run "alarms_do_it" {
   command = apply
 
-  # The wake alarm at 0.30, those of the silent balancer and of rest (two metrics) at 0.10 each.
+  # The wake alarm at 0.30, those of the silent balancer and of rest (three metrics) at 0.10 each.
   assert {
-    condition     = output.monthly_floor.items.alarms == 0.6
-    error_message = "Three alarms, of four metrics in all."
+    condition     = output.monthly_floor.items.alarms == 0.7
+    error_message = "Three alarms, of five metrics in all."
   }
 
   assert {
