@@ -6,10 +6,12 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::http;
@@ -19,6 +21,8 @@ use super::wait::{eventually, free_addr};
 const START_MAX: Duration = Duration::from_secs(20);
 /// From whatever ends it to its end.
 const END_MAX: Duration = Duration::from_secs(60);
+/// From its end to the last of its output.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 
 /// Where the EC2 instance metadata is.
 pub const IMDS_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
@@ -32,6 +36,7 @@ pub struct Program {
     child: Child,
     pid: Pid,
     output: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Program {
@@ -78,11 +83,11 @@ impl Program {
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let pid = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
         let output = Arc::new(Mutex::new(String::new()));
+        let mut readers = vec![tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(&output)))];
         if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(collect(stdout, Arc::clone(&output)));
+            readers.push(tokio::spawn(collect(stdout, Arc::clone(&output))));
         }
-        tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(&output)));
-        Self { name, child, pid, output }
+        Self { name, child, pid, output, readers }
     }
 
     /// What it has written so far, both streams.
@@ -114,10 +119,13 @@ impl Program {
 
     /// Its end, which must come within a minute.
     pub async fn wait(&mut self) -> ExitStatus {
-        match timeout(END_MAX, self.child.wait()).await {
-            Ok(status) => status.unwrap(),
-            Err(_) => panic!("{} did not end within {END_MAX:?}", self.name),
-        }
+        let Ok(status) = timeout(END_MAX, self.child.wait()).await else {
+            panic!("{} did not end within {END_MAX:?}", self.name)
+        };
+        // What it wrote last may still be in the pipe. One that it left to a child of its own does not end with it.
+        let read = join_all(self.readers.drain(..));
+        let _ = timeout(LAST_WORDS_MAX, read).await;
+        status.unwrap()
     }
 
     /// How it ended, if it has.
