@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
 import shutil
 import subprocess
@@ -104,6 +106,25 @@ class Container(unittest.TestCase):
             ]
             self.assertEqual([str(file) for file in included if not file.is_file()], [])
             self.assertTrue((Path(folder) / ".cargo" / "config.toml").is_file(), "it sets the allocator's options")
+
+
+PROGRAM = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "paddock"
+# What Amazon Linux 2023 has, and the container's build beside it.
+MACHINES_GLIBC, BUILDS_GLIBC = (2, 34), (2, 36)
+
+
+@unittest.skipUnless(PROGRAM.is_file(), f"{PROGRAM} is not built: what it asks of a machine is not checked")
+class Program(unittest.TestCase):
+    """The program that the container's build gives for machines."""
+
+    def test_it_runs_with_the_c_library_of_the_machines(self) -> None:
+        here = tuple(int(part) for part in platform.libc_ver()[1].split("."))
+        if here > BUILDS_GLIBC:
+            self.skipTest(f"built with glibc {here}, which may ask for more than the container's build does")
+        symbols = subprocess.check_output(["objdump", "-T", str(PROGRAM)], text=True)
+        asked = {tuple(int(part) for part in version.split(".")) for version in re.findall(r"GLIBC_([0-9.]+)", symbols)}
+        self.assertGreater(len(asked), 3)
+        self.assertLessEqual(max(asked), MACHINES_GLIBC)
 
 
 class Compose(unittest.TestCase):
