@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::imds::bottom;
+use super::machine::Target;
 use crate::protocol::plain;
 
 /// For one call: the SDK has no limit of its own. Calls take well below a second.
@@ -183,7 +184,8 @@ impl Group {
         Ok(false)
     }
 
-    /// Completes this launching hook for the instance. `named` is its group, where that is known.
+    /// Completes this launching hook for the instance, which its group wants at `target`. `named` is its group, where that
+    /// is known.
     ///
     /// # Errors
     /// If it cannot be completed now.
@@ -192,6 +194,7 @@ impl Group {
         instance: &str,
         named: Option<&str>,
         hook: &str,
+        target: Target,
     ) -> Result<Launch, GroupError> {
         const ACTION: &str = "CompleteLifecycleAction";
         const NO_GROUP: GroupError = GroupError::NoGroup("--launching-hook");
@@ -207,7 +210,13 @@ impl Group {
             Err(error) => return Err(failure(ACTION, &error)),
         }
         let Place { state, .. } = self.place(instance).await?.ok_or(NO_GROUP)?;
-        match state.strip_prefix(WARMED).unwrap_or(&state) {
+        let step = match (target, state.strip_prefix(WARMED)) {
+            (Target::InService, None) => state.as_str(),
+            (Target::Warmed, Some(step)) => step,
+            // The metadata may tell the target before the state shows the way there.
+            (Target::InService, Some(_)) | (Target::Warmed, None) => return Ok(Launch::NotYet),
+        };
+        match step {
             "Pending" => Ok(Launch::NotYet),
             "Pending:Wait" => Err(GroupError::OtherHook { state }),
             _ => Ok(Launch::NotHeld),

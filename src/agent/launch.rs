@@ -38,12 +38,21 @@ pub(super) struct Watched {
 
 /// Completes the hook whenever it is due: once for each target that the machine is told, since an instance of a warm pool that
 /// goes on to run, or hibernates, leaves the pool under the same agent. Runs until it is dropped.
-pub(super) async fn complete(hook: String, mut watched: Watched) {
+pub(super) async fn complete(hook: String, watched: Watched) {
+    whenever_due(watched, |instance, group, target| attempt(hook.clone(), instance, group, target)).await;
+}
+
+async fn whenever_due<A: Future<Output = ()>>(
+    mut watched: Watched,
+    attempt: impl Fn(String, Option<String>, Target) -> A,
+) {
     let mut done = None;
     loop {
         let machine = watched.machine.borrow_and_update().clone();
         let is_ready = watched.observations.borrow_and_update().as_deref().is_some_and(is_ready);
         let facts = machine.facts;
+        // What is wanted elsewhere may be wanted here again, and is held again then.
+        done = done.filter(|done| machine.target == Some(*done));
         let instance = watched.instance_id.clone().or(facts.instance_id);
         if let (Some(target), Some(instance)) = (machine.target, instance)
             && done != Some(target)
@@ -51,7 +60,7 @@ pub(super) async fn complete(hook: String, mut watched: Watched) {
         {
             let mut told = watched.machine.clone();
             tokio::select! {
-                () = attempt(&hook, &instance, facts.group.as_deref()) => done = Some(target),
+                () = attempt(instance, facts.group, target) => done = Some(target),
                 // Its sender goes with this task.
                 Ok(_) = told.wait_for(|machine| machine.target != Some(target)) => {}
             }
@@ -78,12 +87,12 @@ fn is_ready(latest: &Observation) -> bool {
 }
 
 /// Tries until nothing is left to complete.
-async fn attempt(hook: &str, instance: &str, named: Option<&str>) {
+async fn attempt(hook: String, instance: String, named: Option<String>, target: Target) {
     let group = Group::from_environment().await;
     let mut pause = RETRY_PAUSE_MIN;
     let mut told = String::new();
     for _ in 0..ATTEMPTS_MAX {
-        match group.complete_launch(instance, named, hook).await {
+        match group.complete_launch(&instance, named.as_deref(), &hook, target).await {
             Ok(Launch::Completed) => return info!(instance, hook, "completed the launching hook"),
             Ok(Launch::NotHeld) => return debug!(instance, hook, "the launching hook holds nothing"),
             Ok(Launch::NotYet) => {}
@@ -103,7 +112,39 @@ async fn attempt(hook: &str, instance: &str, named: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::agent::machine::Facts;
+
+    /// It comes back to the pool without being prepared again, and leaves it once more.
+    #[tokio::test(start_paused = true)]
+    async fn each_way_into_service_is_let_go_on() {
+        let (_server, observations) = watch::channel(None);
+        let facts = Facts { instance_id: Some("i-1".to_owned()), ..Facts::default() };
+        let (told, machine) = watch::channel(Machine { facts, ..Machine::default() });
+        let (sender, mut attempts) = unbounded_channel();
+        let completing =
+            whenever_due(Watched { observations, machine, instance_id: None }, |_, _, target| {
+                sender.send(target).unwrap();
+                std::future::ready(())
+            });
+        let wanting = async {
+            for target in [Target::InService, Target::Warmed, Target::InService] {
+                told.send_modify(|machine| machine.target = Some(target));
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            () = wanting => {}
+            () = completing => {}
+        }
+        for _ in 0..2 {
+            assert_eq!(timeout(Duration::ZERO, attempts.recv()).await, Ok(Some(Target::InService)));
+        }
+        assert!(attempts.is_empty());
+    }
 
     #[test]
     fn what_is_prepared_waits_for_its_server_and_what_is_needed_does_not() {

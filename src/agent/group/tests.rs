@@ -140,39 +140,71 @@ async fn a_launching_hook_is_completed_once_it_holds_the_instance() {
         let first: &[&str] = if named.is_none() { &[DESCRIBE, COMPLETE] } else { &[COMPLETE] };
         let fake = FakeGroup::start(Some("Warmed:Pending")).await;
         let group = fake.group();
-        let tried = group.complete_launch("i-1", named, "launch").await.unwrap();
+        let tried = group.complete_launch("i-1", named, "launch", Target::Warmed).await.unwrap();
         assert_eq!(tried, Launch::NotYet);
         assert_eq!(fake.called(), [first, &[DESCRIBE]].concat());
         fake.book().launching = Some("launch");
-        assert_eq!(group.complete_launch("i-1", named, "launch").await.unwrap(), Launch::Completed);
+        let tried = group.complete_launch("i-1", named, "launch", Target::Warmed).await.unwrap();
+        assert_eq!(tried, Launch::Completed);
         assert_eq!(fake.called(), first);
     }
 }
 
 #[tokio::test]
 async fn a_launching_hook_that_holds_nothing_is_no_failure() {
-    for state in ["Pending:Proceed", "InService", "Warmed:Stopped", "Warmed:Pending:Proceed", "Standby"] {
+    for (target, state) in [
+        (Target::InService, "Pending:Proceed"),
+        (Target::InService, "InService"),
+        (Target::InService, "Standby"),
+        (Target::Warmed, "Warmed:Pending:Proceed"),
+        (Target::Warmed, "Warmed:Running"),
+        (Target::Warmed, "Warmed:Stopped"),
+    ] {
         let fake = FakeGroup::start(Some(state)).await;
-        let tried = fake.group().complete_launch("i-1", Some("gpus"), "launch").await.unwrap();
+        let tried = fake.group().complete_launch("i-1", Some("gpus"), "launch", target).await.unwrap();
         assert_eq!(tried, Launch::NotHeld, "{state}");
+    }
+}
+
+/// One that leaves the pool, and one that comes back to it (ReuseOnScaleIn): the target is told before the state shows it.
+#[tokio::test]
+async fn an_instance_whose_state_lags_behind_its_target_is_held_yet() {
+    for (target, before, then) in [
+        (Target::InService, "Warmed:Running", "Pending:Wait"),
+        (Target::InService, "Warmed:Stopped", "Pending:Wait"),
+        (Target::Warmed, "InService", "Warmed:Pending:Wait"),
+        (Target::Warmed, "Terminating", "Warmed:Pending:Wait"),
+        (Target::Warmed, "Terminating:Proceed", "Warmed:Pending:Wait"),
+    ] {
+        let fake = FakeGroup::start(Some(before)).await;
+        let group = fake.group();
+        let tried = group.complete_launch("i-1", Some("gpus"), "launch", target).await.unwrap();
+        assert_eq!(tried, Launch::NotYet, "{before}, wanted {target:?}");
+        fake.book().state = Some(then);
+        fake.book().launching = Some("launch");
+        let tried = group.complete_launch("i-1", Some("gpus"), "launch", target).await.unwrap();
+        assert_eq!(tried, Launch::Completed, "{then}");
     }
 }
 
 #[tokio::test]
 async fn why_a_launching_hook_cannot_be_completed_is_told_with_the_mend() {
-    for state in ["Pending:Wait", "Warmed:Pending:Wait"] {
+    const TARGET: Target = Target::InService;
+    for (target, state) in [(TARGET, "Pending:Wait"), (Target::Warmed, "Warmed:Pending:Wait")] {
         let fake = FakeGroup::start(Some(state)).await;
         fake.book().launching = Some("other");
-        let error = fake.group().complete_launch("i-1", None, "launch").await.unwrap_err().to_string();
+        let error = fake.group().complete_launch("i-1", None, "launch", target).await;
+        let error = error.unwrap_err().to_string();
         let says = format!("does not hold this instance, which is {state}; give --launching-hook the name");
         assert!(error.contains(&says), "{error}");
     }
     let fake = FakeGroup::start(None).await;
-    let error = fake.group().complete_launch("i-1", None, "launch").await.unwrap_err().to_string();
+    let error = fake.group().complete_launch("i-1", None, "launch", TARGET).await.unwrap_err().to_string();
     assert_eq!(error, "it belongs to no Auto Scaling group, which --launching-hook is for; leave that out");
     let fake = FakeGroup::start(Some("Pending:Wait")).await;
     fake.fail(COMPLETE, 403, "AccessDenied", "no");
-    let error = fake.group().complete_launch("i-1", Some("gpus"), "launch").await.unwrap_err().to_string();
+    let error = fake.group().complete_launch("i-1", Some("gpus"), "launch", TARGET).await;
+    let error = error.unwrap_err().to_string();
     assert!(error.contains("allow autoscaling:CompleteLifecycleAction to this instance's role"), "{error}");
 }
 
