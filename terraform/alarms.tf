@@ -4,7 +4,7 @@ locals {
   first_asg = aws_autoscaling_group.agent[local.group_order[0]].name
 }
 
-# Exactly 1, so only a group that wishes for 0 may be woken so: wake_wanted is 1 then and only then.
+# Exactly 1, so only groups that are known to wish for 0 may be woken so: wake_wanted is never 1 otherwise.
 resource "aws_autoscaling_policy" "wake" {
   name                    = "${var.name}-wake"
   autoscaling_group_name  = local.first_asg

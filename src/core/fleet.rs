@@ -172,7 +172,7 @@ impl Core {
     ) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(&id) else { return };
-        pool.asking_fails = false;
+        pool.asking_failed_at = None;
         for launch in pool.launches.iter_mut().filter(|launch| launch.operation == Some(operation)) {
             launch.accepted_at = Some(now);
         }

@@ -49,6 +49,7 @@ impl Core {
         }
         let Some(pool) = self.pools.get_mut(&id) else { return };
         pool.is_observed = true;
+        pool.seen_at = pool.seen_at.max(Some(as_of));
         if clears_doubt {
             pool.uncertain_since = None;
             if groups.is_empty() && !pool.is_waking() {

@@ -82,13 +82,16 @@ pub(super) struct Pool {
     pub(super) look_after: Mono,
     pub(super) look_failures: u32,
     pub(super) is_observed: bool,
+    /// When the latest look began that showed the fleet.
+    pub(super) seen_at: Option<Mono>,
     pub(super) trouble: Trouble,
     /// Since when the others could have carried the load of the least loaded instance.
     pub(super) surplus_since: Option<Mono>,
     /// Since when requests wait for what nobody has asked for.
     pub(super) unasked_since: Option<Mono>,
-    /// The last call that should have led to an instance failed, though AWS may have one.
-    pub(super) asking_fails: bool,
+    /// When the last call that should have led to an instance failed, though AWS may have one. None since one worked, and
+    /// since something serves, boots or is wished for.
+    pub(super) asking_failed_at: Option<Mono>,
 }
 
 impl Pool {
@@ -113,10 +116,11 @@ impl Pool {
             look_after: Mono::default(),
             look_failures: 0,
             is_observed: false,
+            seen_at: None,
             trouble: Trouble::default(),
             surplus_since: None,
             unasked_since: None,
-            asking_fails: false,
+            asking_failed_at: None,
         }
     }
 

@@ -20,10 +20,25 @@ impl Scene {
     /// Groups that were seen, with these wishes and nothing in them.
     fn with_wishes(wishes: &[u32]) -> Self {
         let mut scene = Self::new(pool(wishes.len() as u32));
+        scene.see(wishes);
+        scene
+    }
+
+    fn see(&mut self, wishes: &[u32]) {
         let groups = (0..).map(GroupId).zip(wishes.iter().map(|&wish| seen(wish))).collect();
         let instances = BTreeMap::new();
-        scene.tell(Event::FleetObserved { pool: POOL, began: scene.now, groups, instances });
-        scene
+        self.tell(Event::FleetObserved { pool: POOL, began: self.now, groups, instances });
+    }
+
+    /// The next request waits, the call that it leads to fails, and its client leaves.
+    fn fail_to_wake(&mut self, operation: u64) {
+        let request = RequestId(self.requests);
+        self.arrive(1);
+        self.start(operation, wake(FIRST));
+        self.fail_operation(operation, OperationFailure::Transient);
+        assert!(self.wants_wake());
+        self.tell(Event::RequestAbandoned { request });
+        assert!(!self.wants_wake(), "nobody waits");
     }
 
     /// As of the last event.
@@ -128,14 +143,83 @@ fn the_time_of_a_call_begins_anew_with_each_time_that_nothing_is_wished_for() {
     assert!(scene.wants_wake());
 }
 
+/// A balancer that was started anew cannot look while three instances boot: an alarm would set the wish to 1.
 #[test]
-fn a_fleet_that_cannot_be_seen_cannot_be_asked() {
+fn what_was_never_seen_may_be_wished_for() {
     let mut scene = Scene::new(pool(1));
     scene.arrive(1);
     scene.start(1, Action::Describe { pool: POOL });
-    assert!(!scene.wants_wake());
+    scene.pass(secs(10));
     scene.fail_operation(1, OperationFailure::Transient);
+    scene.pass(secs(10));
+    assert!(!scene.wants_wake());
+    assert!(!scene.core.take_wake_wanted());
+    scene.see(&[0]);
+    assert!(!scene.wants_wake());
+    scene.pass(secs(5));
+    assert!(scene.wants_wake(), "it is known, and the call is late");
+}
+
+#[test]
+fn of_several_groups_each_has_to_be_known() {
+    let mut scene = Scene::new(pool(2));
+    scene.see(&[0]);
+    scene.arrive(1);
+    scene.pass(secs(10));
+    assert!(!scene.core.take_wake_wanted());
+}
+
+#[test]
+fn what_was_seen_long_ago_may_have_changed() {
+    let mut scene = Scene::with_wishes(&[0]);
+    scene.pass(secs(170));
+    scene.arrive(1);
+    scene.pass(secs(9));
     assert!(scene.wants_wake());
+    scene.pass(secs(1));
+    scene.start(1, Action::Describe { pool: POOL });
+    scene.fail_operation(1, OperationFailure::Transient);
+    assert!(!scene.wants_wake());
+    scene.see(&[0]);
+    scene.pass(secs(5));
+    assert!(scene.wants_wake());
+}
+
+#[test]
+fn a_failure_says_nothing_once_somebody_else_could() {
+    let mut scene = Scene::with_wishes(&[0]);
+    scene.fail_to_wake(1);
+    scene.pass(secs(10));
+    scene.arrive(1);
+    assert!(scene.wants_wake(), "it was only a moment ago");
+
+    let mut scene = Scene::with_wishes(&[0]);
+    scene.fail_to_wake(1);
+    scene.pass(secs(10));
+    scene.see(&[1]);
+    scene.pass(secs(10));
+    scene.see(&[0]);
+    scene.arrive(1);
+    assert!(!scene.wants_wake());
+}
+
+#[test]
+fn a_failure_of_long_ago_says_nothing() {
+    let mut scene = Scene::with_wishes(&[0]);
+    scene.fail_to_wake(1);
+    scene.pass(secs(119));
+    scene.see(&[0]);
+    scene.arrive(1);
+    assert!(scene.wants_wake());
+
+    let mut scene = Scene::with_wishes(&[0]);
+    scene.fail_to_wake(1);
+    scene.pass(secs(120));
+    scene.see(&[0]);
+    scene.arrive(1);
+    assert!(!scene.wants_wake());
+    scene.pass(secs(5));
+    assert!(scene.wants_wake(), "but a late call does");
 }
 
 #[test]
