@@ -1,9 +1,13 @@
 //! What a service manager is told, by sd_notify(3): that the program serves, that it ends and, for a watchdog, that it
 //! works on. Where no `NOTIFY_SOCKET` is, nobody is told anything.
 //!
-//! A sign of life that comes from a thread of its own says nothing about the others. So one is sent only after each part
-//! was asked, and from the runtime that the other tasks are on.
+//! A sign of life that comes from a thread of its own says nothing about the others. So one is sent from the runtime that
+//! the other tasks are on, and only after what may hang unseen was asked: in a balancer the lock over the state and each
+//! thread that serves clients, in an agent its looks at llama.cpp. Other tasks are not asked: each waits for one thing at
+//! a time within time limits of its own, and its end is an error that ends the program.
 
+use std::env;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -15,13 +19,16 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// So many looks in a row that find something unwell are worth a line in the log.
 const UNWELL_LOOKS: u32 = 10;
 
+/// Where the service manager listens, as it says itself.
+const SOCKET: &str = "NOTIFY_SOCKET";
+
 /// What does not work.
 pub type Unwell = &'static str;
 
 /// Tells that the program serves, once all is well; from then on twice in the time that the watchdog allows that all still
-/// is. Runs until it is dropped.
+/// is. Runs until it is dropped, or for as long as there is anything to tell.
 pub async fn keep(look: impl Fn() -> Result<(), Unwell>) {
-    signs(sd_notify::watchdog_enabled(), look, tell).await;
+    signs(env::var_os(SOCKET), sd_notify::watchdog_enabled(), look, tell).await;
 }
 
 /// Tells that the program has begun to end.
@@ -30,10 +37,14 @@ pub fn stopping() {
 }
 
 async fn signs(
+    socket: Option<OsString>,
     watchdog: Option<Duration>,
     look: impl Fn() -> Result<(), Unwell>,
     tell: impl Fn(&NotifyState<'_>),
 ) {
+    if socket.is_none() {
+        return;
+    }
     until_well(&look).await;
     tell(&NotifyState::Ready);
     let Some(allowed) = watchdog else { return };
@@ -57,7 +68,7 @@ async fn until_well(look: &impl Fn() -> Result<(), Unwell>) {
 
 fn tell(state: &NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
-        tracing::warn!(%error, "NOTIFY_SOCKET: the service manager cannot be told {state}");
+        tracing::warn!(%error, "{SOCKET}: the service manager cannot be told {state}");
     }
 }
 
@@ -76,7 +87,8 @@ mod tests {
         look: impl Fn() -> Result<(), Unwell>,
     ) -> Vec<String> {
         let told = RefCell::new(Vec::new());
-        let signs = signs(watchdog, look, |state| told.borrow_mut().push(state.to_string()));
+        let signs =
+            signs(Some("/notify".into()), watchdog, look, |state| told.borrow_mut().push(state.to_string()));
         let _ = timeout(span, signs).await;
         told.into_inner()
     }
@@ -92,6 +104,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_a_watchdog_readiness_is_all() {
         assert_eq!(told(SECONDS(3600), None, || Ok(())).await, ["READY=1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_service_manager_nobody_looks() {
+        let looks = Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            Err("it hangs")
+        };
+        let over = timeout(SECONDS(3600), signs(None, Some(SECONDS(30)), look, |_| {})).await;
+        assert_eq!((over.is_ok(), looks.get()), (true, 0));
     }
 
     #[tokio::test(start_paused = true)]
