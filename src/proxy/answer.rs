@@ -45,6 +45,15 @@ impl Body {
             }
         }
     }
+
+    /// The client has been given all that it gets of it: what is left is not read.
+    pub(super) fn is_enough(&mut self) {
+        if let Self::Passing(passing) = self
+            && let Some(account) = passing.account.take()
+        {
+            account.end(Outcome::Served);
+        }
+    }
 }
 
 impl http_body::Body for Body {

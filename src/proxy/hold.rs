@@ -1,6 +1,9 @@
 //! The request's body, read whole: so that it can be sent again, and so that the client's going away is seen.
 
+use std::error::Error;
 use std::future::poll_fn;
+use std::io;
+use std::iter::successors;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,8 +81,20 @@ fn signed(bytes: usize) -> i64 {
 pub(super) enum Unread {
     /// The client is told, and the rest of the body is read and thrown away, within bounds.
     Refused(Refusal),
-    /// The client broke its body off, so nobody waits for an answer.
+    /// It cannot be read.
     Broken,
+    /// The client broke it off, so nobody waits for an answer.
+    Left,
+}
+
+impl Unread {
+    /// hyper tells bytes that it cannot read by these kinds, and an early end by another.
+    fn of(error: &hyper::Error) -> Self {
+        let causes = successors(error.source(), |&cause| cause.source());
+        let mut kinds = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+        let is_unreadable = |kind| matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
+        if kinds.any(is_unreadable) { Self::Broken } else { Self::Left }
+    }
 }
 
 /// The body, whole. What was reserved for its declared length grows as needed.
@@ -141,7 +156,7 @@ impl Reading<'_> {
                 return Poll::Ready(Ok(if rest.is_empty() { first } else { rest.freeze() }));
             };
             // Trailers of requests are of no use to llama.cpp.
-            let Ok(part) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+            let Ok(part) = frame.map_err(|error| Unread::of(&error))?.into_data() else { continue };
             self.take(part)?;
         }
     }

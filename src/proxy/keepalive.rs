@@ -200,6 +200,7 @@ async fn start_of(mut body: Body) -> Vec<u8> {
             bytes.extend_from_slice(&data[..data.len().min(ANSWER_BYTES_MAX - bytes.len())]);
         }
         if bytes.len() == ANSWER_BYTES_MAX {
+            body.is_enough();
             break;
         }
     }

@@ -188,6 +188,11 @@ impl Service {
             Err(Unread::Broken) => {
                 return Err(Refused::closing(Refusal::BadRequest("the request's body is broken")));
             }
+            Err(Unread::Left) => {
+                // Its client went away, and is counted so.
+                drop(account.take());
+                return Err(Refused::closing(Refusal::BadRequest("the request's body broke off")));
+            }
         };
         let dialect = route.dialect();
         match way {
@@ -334,15 +339,17 @@ impl Service {
         if let Some(agent) = sent.by.label.clone() {
             response.headers_mut().insert(headers::X_AGENT, agent);
         }
+        // Read before it is answered with: if it breaks, the client is told by a code, and counted by that.
+        if let Some(question) = question
+            && response.status() == StatusCode::OK
+            && outgoing.is_get()
+        {
+            response = self.remember(question, response).await?;
+        }
         if let Some(account) = account.take() {
             response.body_mut().carry(account);
         }
-        match question {
-            Some(question) if response.status() == StatusCode::OK && outgoing.is_get() => {
-                self.remember(question, response).await
-            }
-            Some(_) | None => Ok(response),
-        }
+        Ok(response)
     }
 
     async fn remember(

@@ -6,10 +6,12 @@ use std::time::Duration;
 use paddock::metrics::{Label, Outcome, UpstreamError};
 use paddock::proxy::Limits;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::support::fake_llama::{FakeConfig, FakeLlama};
 use crate::support::gateway::{Gateway, GatewayConfig, one_server, until_at_rest, until_waiting};
 use crate::support::http::{self, RawClient, post, post_json, try_post_json};
+use crate::support::scripted::Scripted;
 use crate::support::wait::{eventually, free_addr};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -71,6 +73,16 @@ async fn a_client_that_leaves_is_counted_wherever_it_was() {
     drop(reading);
     until_ended(&gateway, &[("cancelled", 2)]).await;
     until_at_rest(&gateway).await;
+    let mut sending = RawClient::connect(gateway.addr()).await;
+    sending.send(format!("POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{{")).await;
+    drop(sending);
+    until_ended(&gateway, &[("cancelled", 3)]).await;
+    let mut sending = RawClient::connect(gateway.addr()).await;
+    sending
+        .send(format!("POST {CHAT} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{{"))
+        .await;
+    drop(sending);
+    until_ended(&gateway, &[("cancelled", 4)]).await;
     assert_eq!(timed(&gateway), (1, 1, 0), "the one that had a slot");
     assert_eq!(gateway.gate.instruments().buffered_bytes.get(), 0);
     assert_eq!(failed(&gateway), []);
@@ -95,6 +107,53 @@ async fn failures_of_a_server_are_counted_by_kind() {
     assert_eq!(failed(&gateway), [("died", 2), ("timeout", 1), ("broken", 1)]);
 }
 
+/// It is read whole, to be remembered, before anything of it is passed on.
+#[tokio::test]
+async fn a_list_of_models_that_breaks_off_is_counted_by_what_the_client_is_told() {
+    let server = Scripted::start(|mut peer, _| async move {
+        peer.request().await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{").await;
+    })
+    .await;
+    let gateway = Gateway::start(GatewayConfig::default());
+    gateway.attach("a", server.addr, 1);
+    assert_eq!(http::get(gateway.addr(), "/v1/models").await.status, 502);
+    until_ended(&gateway, &[("upstream_failed", 1)]).await;
+    assert_eq!(failed(&gateway), [("broken", 1)], "the server did break it off");
+}
+
+/// A client that was kept waiting as by a stream is told of an error of whatever length in one event.
+#[tokio::test]
+async fn an_error_too_long_to_be_told_whole_is_served_all_the_same() {
+    const LENGTH: usize = 256 * 1024;
+    let is_told = Arc::new(Notify::new());
+    let server = Scripted::start({
+        let is_told = is_told.clone();
+        move |mut peer, _| {
+            let is_told = is_told.clone();
+            async move {
+                peer.request().await;
+                is_told.notified().await;
+                peer.send(format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {LENGTH}\r\n\r\n")).await;
+                peer.send("x".repeat(LENGTH)).await;
+                peer.until_closed().await;
+            }
+        }
+    })
+    .await;
+    let mut config = GatewayConfig::default();
+    config.proxy.keepalive.after = Some(Duration::from_millis(30));
+    let gateway = Gateway::start(config);
+    gateway.attach("a", server.addr, 1);
+    let mut client = RawClient::connect(gateway.addr()).await;
+    client.post(CHAT, &json!({"stream": true, "messages": []})).await;
+    assert_eq!(client.head().await.status, 200);
+    is_told.notify_one();
+    let (told, is_whole) = client.body().await;
+    assert!(is_whole && String::from_utf8_lossy(&told).contains("error"), "{told:?}");
+    until_ended(&gateway, &[("served", 1)]).await;
+}
+
 #[tokio::test]
 async fn what_is_refused_is_counted_by_its_code() {
     let config = GatewayConfig::default();
@@ -114,6 +173,9 @@ async fn what_is_refused_is_counted_by_its_code() {
     let mut unreadable = RawClient::connect(addr).await;
     unreadable.send("NONSENSE\r\n\r\n").await;
     assert_eq!(unreadable.head().await.status, 400);
+    let mut broken = RawClient::connect(addr).await;
+    broken.send(format!("POST {CHAT} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n")).await;
+    assert_eq!(broken.head().await.status, 400);
     let mut upgrading = RawClient::connect(addr).await;
     upgrading.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
     assert_eq!(upgrading.head().await.status, 501);
@@ -127,7 +189,7 @@ async fn what_is_refused_is_counted_by_its_code() {
     assert_eq!(post_json(addr, CHAT, &chat(json!({}))).await.status, 429);
     let expected = [
         ("own", 1),
-        ("bad_request", 2),
+        ("bad_request", 3),
         ("upgrade_refused", 1),
         ("forbidden", 1),
         ("no_server", 1),
