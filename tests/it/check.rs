@@ -103,8 +103,8 @@ fn what_is_wrong_is_told_in_one_line_with_the_mend() {
         ("balancer", "--tls-cert @cert.pem", "needs its private key; give --tls-key"),
         (
             "balancer",
-            "--statsd-addr nobody.invalid:8125",
-            "--statsd-addr: 'nobody.invalid:8125' cannot be resolved",
+            "--statsd-addr a-label-of-more-than-63-bytes-is-no-name-and-no-server-is-asked-for-it:8125",
+            "' cannot be resolved",
         ),
         ("balancer", "--config @wrong.toml", "--max-instances: '0'"),
         ("balancer", "--config @check.toml", "has the unknown key 'check'"),
