@@ -121,14 +121,6 @@ class Units(unittest.TestCase):
         for shut in ("PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock", "MemoryDenyWriteExecute"):
             self.assertNotIn(shut, unit)
 
-    def test_only_what_is_shipped_is_started(self) -> None:
-        shipped = {SCRIPTS + path.name for path in BOOT.iterdir()} | PROGRAMS
-        for path in [path for role in ROLES for path in of(role)]:
-            unit = read(path)
-            for command in unit.get("ExecStart", []) + unit.get("ExecStartPre", []):
-                with self.subTest(path.name):
-                    self.assertIn(program_of(command), shipped)
-
     def test_scripts_can_be_started(self) -> None:
         for path in [path for role in ROLES for path in of(role)]:
             for command in read(path).get("ExecStart", []):
