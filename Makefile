@@ -8,6 +8,8 @@ CHECKOV_VENV := .venv-checkov
 CHECKOV_REQUIREMENTS := tests/infra/checkov.txt
 NPM := target/npm
 STATSD := statsd@0.9.0
+# What tests could not check, for want of a program: see tests/support/tool.rs.
+NOT_CHECKED := $(or $(CARGO_TARGET_DIR),target)/tmp/not-checked
 
 .PHONY: help demo test rust-test infra-test terraform-check check bench soak venv npm clean
 
@@ -29,11 +31,14 @@ demo:
 test: rust-test terraform-check infra-test
 
 rust-test: venv npm
+	@rm -f $(NOT_CHECKED)
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --no-fail-fast; \
 	else \
 		cargo test --no-fail-fast --lib --bins --tests; \
-	fi
+	fi; status=$$?; \
+	if [ -e $(NOT_CHECKED) ]; then sort -u $(NOT_CHECKED) >&2; fi; \
+	exit $$status
 	cargo test --doc
 
 terraform-check: $(INFRA_VENV)/.stamp $(CHECKOV_VENV)/.stamp

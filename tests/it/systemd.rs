@@ -1,9 +1,8 @@
 //! The socket units, under a real systemd: a user's manager in namespaces of its own, which sees no process but its own.
-//! Where such a one cannot run, these tests say so and do nothing.
+//! Where it may have no namespaces, these tests say so and do nothing.
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
@@ -12,8 +11,9 @@ use tokio::process::{Child, Command};
 use crate::documents::root;
 use crate::support::fake_llama::{FakeConfig, FakeLlama};
 use crate::support::folder::Folder;
-use crate::support::http;
+use crate::support::http::{self, RawClient};
 use crate::support::program::{Paddock, Program};
+use crate::support::tool;
 use crate::support::wait::{eventually, free_addr};
 use crate::upgrade::Load;
 
@@ -52,9 +52,13 @@ struct Systemd {
 impl Systemd {
     /// None where it cannot run.
     async fn start() -> Option<Self> {
-        let tried = Command::new("unshare").args(NAMESPACES).arg("true").output().await;
-        if !tried.is_ok_and(|output| output.status.success()) || !Path::new(MANAGER).exists() {
-            eprintln!("no namespaces or no systemd here: the units were not tried");
+        tool::file(MANAGER, "install Debian's package systemd")?;
+        tool::program("nsenter", "install Debian's package util-linux")?;
+        let unshare = tool::program("unshare", "install Debian's package util-linux")?;
+        let tried = Command::new(&unshare).args(NAMESPACES).arg("true").output().await.unwrap();
+        if !tried.status.success() {
+            let why = String::from_utf8_lossy(&tried.stderr);
+            tool::not_checked(&format!("the units need namespaces of their own: {}", why.trim()));
             return None;
         }
         let (folder, proxy, management) = (Folder::new(), free_addr(), free_addr());
@@ -70,7 +74,7 @@ impl Systemd {
 
         let script = format!("mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && {MANAGER} --user");
         let path = folder.as_ref();
-        let manager = Command::new("unshare")
+        let manager = Command::new(unshare)
             .args(NAMESPACES)
             .args(["sh", "-c", &format!("{script}; exit $?")])
             .env_clear()
@@ -184,21 +188,39 @@ async fn a_balancer_that_hangs_is_started_again() {
     assert_eq!(http::get(systemd.proxy, "/health").await.status, 200);
 }
 
+/// What the balancer's units say.
+fn said(unit: &str, name: &str) -> String {
+    let text = fs::read_to_string(root().join("infra/systemd/balancer").join(unit)).unwrap();
+    let said = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    said.unwrap_or_else(|| panic!("{unit}: where is {name}?")).to_owned()
+}
+
 /// The smallest service manager: it waits for a connection and becomes the program, to which its sockets go. They close with
 /// it, so nothing is shown here of a restart.
 #[tokio::test]
 async fn named_sockets_are_taken_as_systemd_hands_them_over() {
-    let (proxy, management) = (free_addr(), free_addr());
+    let mend = "install Debian's package systemd";
+    let Some(activate) = tool::program("systemd-socket-activate", mend) else { return };
+    let (proxy, management, folder) = (free_addr(), free_addr(), Folder::new());
     let (clients, agents) = (proxy.to_string(), management.to_string());
     // In the other order: the names tell which is whose.
-    let activate = ["systemd-socket-activate", "--fdname=management:proxy", "-l", &agents, "-l", &clients];
-    let words = [&activate[..], &[env!("CARGO_BIN_EXE_paddock"), "balancer"]].concat();
-    if !Path::new("/usr/bin/systemd-socket-activate").exists() {
-        return eprintln!("no systemd-socket-activate here: not tried");
-    }
-    let mut program = Program::spawn(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let names = SOCKETS.map(|(unit, _)| said(unit, "FileDescriptorName"));
+    let names = format!("--fdname={}:{}", names[1], names[0]);
+    let start = said(SERVICE, "ExecStart").replace("%d", folder.as_ref().to_str().unwrap());
+    let program = start.replace("/usr/local/bin/paddock", env!("CARGO_BIN_EXE_paddock"));
+    let token = "t".repeat(43);
+    folder.write("token", &token);
+    let activate = [activate.to_str().unwrap(), &names, "-l", &agents, "-l", &clients];
+    let words: Vec<String> = activate.into_iter().chain(program.split(' ')).map(str::to_owned).collect();
+    let mut program = Program::spawn(&words);
     program.until_answers(proxy, "/health").await;
-    program.until_answers(management, "/api/v1/state").await;
+    let state = "/api/v1/state";
+    assert_eq!(http::get(management, state).await.status, 401);
+    let authorized = format!("GET {state} HTTP/1.1\r\nHost: m\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let mut client = RawClient::connect(management).await;
+    client.send(authorized).await;
+    assert_eq!(client.head().await.status, 200);
+    drop(client);
     let summary = program.output();
     for place in [format!("clients on {proxy} "), format!("management on {management} ")] {
         assert!(summary.contains(&place), "{place}: {summary}");

@@ -69,17 +69,8 @@ impl Prometheus {
 
     /// Waits until an expression has this one value.
     pub async fn until(&self, expression: &str, value: f64) {
-        let mut last = Vec::new();
         let what = format!("{expression} is {value}");
-        let seen = tokio::time::timeout(
-            SOON,
-            eventually(&what, SOON * 2, async || {
-                last = self.values(expression).await;
-                (last == [value]).then_some(())
-            }),
-        );
-        if seen.await.is_err() {
-            panic!("not within {SOON:?}: {what}, but {last:?}");
-        }
+        let is_seen = async || (self.values(expression).await == [value]).then_some(());
+        eventually(&what, SOON, is_seen).await;
     }
 }
