@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -20,6 +21,7 @@ CALL_TIMEOUT_SECONDS = 30
 CALL_TRIES = 5
 IMDS_TIMEOUT_SECONDS = 2
 IMDS_TRIES = 4
+LONGEST_PAUSE_SECONDS = 10
 # curl ended as it was told to: all well, an error of HTTP, more than was wanted.
 TOLD_EXITS = (0, 22, 63)
 
@@ -98,7 +100,10 @@ def _role_credentials() -> Credentials:
 
 
 def region() -> str:
-    return os.environ["BOOT_REGION"]
+    try:
+        return os.environ["BOOT_REGION"]
+    except KeyError:
+        raise Trouble("BOOT_REGION is not set: it is in /etc/paddock/bootstrap.env") from None
 
 
 def endpoint(service: str, in_region: str) -> str:
@@ -169,6 +174,23 @@ def patiently(what: Callable[[], Any]) -> Any:
                 raise
             time.sleep(min(2 ** attempt, 10))
     raise AssertionError("unreachable")
+
+
+def until_it_works(what: Callable[[], Any], seconds: int) -> Any:
+    """Does it again and again for so long, for what somebody else has yet to do; why it fails is told once."""
+    until = time.monotonic() + seconds
+    pause, told = 1, ""
+    while True:
+        try:
+            return what()
+        except Trouble as trouble:
+            if time.monotonic() > until:
+                raise
+            if str(trouble) != told:
+                told = str(trouble)
+                print(f"{told}; tried again for {seconds // 60} minutes", file=sys.stderr, flush=True)
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 def error_of(body: bytes) -> Tuple[str, str]:

@@ -9,14 +9,13 @@ import json
 import os
 import subprocess
 import sys
-import time
+from typing import List, Tuple
 
 import aws
 import files
 from source import Source
 
 PATIENCE_SECONDS = 10 * 60
-LONGEST_PAUSE_SECONDS = 30
 FOLDERS = ("/usr/local/lib/paddock/", "/etc/systemd/system/")
 
 
@@ -24,42 +23,32 @@ def uri() -> str:
     return f"s3://{os.environ['BOOT_BUCKET']}/{os.environ['BOOT_SETTINGS_KEY']}.boot.json"
 
 
-def unpack(text: bytes) -> bool:
-    """Puts the files in place; says whether a unit changed."""
+def bundle() -> List[Tuple[str, bytes, int]]:
+    """Path, content and mode of each file."""
+    text = Source(uri()).read()
     try:
-        found = [(one["path"], int(one["mode"], 8), one["text"].encode()) for one in json.loads(text)]
+        found = [(one["path"], one["text"].encode(), int(one["mode"], 8)) for one in json.loads(text)]
     except (ValueError, KeyError, TypeError) as error:
         raise aws.Trouble(f"{uri()}: not a list of files ({error!r}): apply the Terraform module again") from error
     for path, _, _ in found:
         if not path.startswith(FOLDERS) or ".." in path:
             raise aws.Trouble(f"{uri()}: {path} is no file of Paddock's: apply the Terraform module again")
-    changed = [path for path, mode, data in found if files.write(files.ROOT + path, data, mode)]
-    return any(path.startswith("/etc/systemd/") for path in changed)
+    return [(files.ROOT + path, data, mode) for path, data, mode in found]
 
 
-def bring() -> bool:
-    return unpack(Source(uri()).read())
+def bring() -> None:
+    for path, data, mode in bundle():
+        files.write(path, data, mode)
 
 
 def begin() -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    pause = 1
-    told = ""
-    while True:
+    if os.path.exists(files.UNITS + "/paddock.target"):
         try:
             bring()
-            break
         except aws.Trouble as trouble:
-            if os.path.exists(files.UNITS + "/paddock.target"):
-                print(f"{trouble}; scripts and units of the last boot go on", file=sys.stderr)
-                break
-            if time.monotonic() > until:
-                raise
-            if str(trouble) != told:
-                told = str(trouble)
-                print(f"{told}; tried again for {PATIENCE_SECONDS // 60} minutes", file=sys.stderr, flush=True)
-            time.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            print(f"{trouble}; scripts and units of the last boot go on", file=sys.stderr)
+    else:
+        aws.until_it_works(bring, PATIENCE_SECONDS)
     subprocess.run(["systemctl", "daemon-reload"], check=True)
     subprocess.run(["systemctl", "start", "--no-block", "paddock.target"], check=True)
 

@@ -16,6 +16,8 @@ import time
 from typing import Any, List, Set
 
 import aws
+import environment
+import files
 from source import Source
 
 PART_BYTES = 32 << 20
@@ -40,10 +42,8 @@ def stamp_of(path: str, sha256: str) -> str:
     return f"{sha256} {about.st_size} {about.st_mtime_ns} {about.st_ino}\n"
 
 
-def write_whole(path: str, text: str) -> None:
-    with open(path + ".new", "w") as file:
-        file.write(text)
-    os.replace(path + ".new", path)
+def stamp(path: str, sha256: str) -> None:
+    files.write(path + ".sha256", stamp_of(path, sha256).encode(), 0o644)
 
 
 def is_there(path: str, sha256: str) -> bool:
@@ -61,7 +61,7 @@ def is_there(path: str, sha256: str) -> bool:
         hash_range(file, os.fstat(file.fileno()).st_size, sha)
     if sha.hexdigest() != sha256:
         return False
-    write_whole(path + ".sha256", stamp_of(path, sha256))
+    stamp(path, sha256)
     return True
 
 
@@ -100,7 +100,7 @@ class Download:
                     os.unlink(self.partial)
                     raise aws.Trouble(f"{self.path}: no room for {self.size >> 20} MiB ({error.strerror}): "
                                       "give the instance a larger volume") from error
-        write_whole(self.journal, json.dumps(head) + "\n")
+        files.write(self.journal, (json.dumps(head) + "\n").encode(), 0o644)
         return set()
 
     def part(self, index: int) -> None:
@@ -118,10 +118,11 @@ class Download:
                 came = os.lseek(file, 0, os.SEEK_CUR) if answer.status == (206 if self.ranges else 200) else at
                 if answer.curl_exit == 0 and came > at and (came == end or not self.ranges):
                     return self.note(index)
-                attempt = 0 if came > at else attempt + 1
-                at = came if self.ranges and came < end else begin
+                is_kept = self.ranges and at < came < end
+                attempt = 0 if is_kept else attempt + 1
+                at = came if is_kept else begin
                 if answer.status in (200, 206) and answer.curl_exit in aws.TOLD_EXITS:
-                    raise aws.Trouble(f"{self.source.uri}: it was asked for bytes {begin} to {end - 1}, and sent others")
+                    raise aws.Trouble(f"{self.source.name}: it was asked for bytes {begin} to {end - 1}, and sent others")
                 if attempt == TRIES or not answer.failed_in_passing():
                     raise self.source.refused(answer)
                 self.pause(attempt)
@@ -133,7 +134,7 @@ class Download:
             file.write(f"{index}\n")
 
     def tell(self, finished: int) -> None:
-        print(f"{self.source.uri}: {finished} of {self.parts} parts", flush=True)
+        print(f"{self.source.name}: {finished} of {self.parts} parts", flush=True)
 
     def run(self, parallel: int) -> str:
         """Gets what is missing, and tells the checksum of the whole: read while later parts arrive."""
@@ -146,7 +147,8 @@ class Download:
             failure: List[BaseException] = []
             for wait in waits.values():
                 wait.add_done_callback(lambda done: self.fail(done, failure))
-            with open(self.partial, "rb") as file:
+            # Unbuffered: nothing may be read ahead of a part that has not come.
+            with open(self.partial, "rb", buffering=0) as file:
                 for index in range(self.parts):
                     if index in waits:
                         concurrent.futures.wait([waits[index]])
@@ -172,6 +174,18 @@ class Download:
         for process in list(self.running):
             process.terminate()
 
+    def put(self, mode: int) -> None:
+        """Its bytes are on the disk before its name, and before the stamp that says that they were right."""
+        file = os.open(self.partial, os.O_RDONLY)
+        try:
+            os.fchmod(file, mode)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.replace(self.partial, self.path)
+        self.forget()
+        stamp(self.path, self.sha256)
+
     def forget(self) -> None:
         for path in (self.partial, self.journal):
             if os.path.exists(path):
@@ -182,23 +196,25 @@ def fetch(source: Source, sha256: str, path: str, mode: int = 0o644, part_bytes:
           parallel: int = PARALLEL_PARTS) -> bool:
     """Puts the file there, if it is not there already; says whether it had to."""
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise aws.Trouble(f"{source.uri}: no SHA-256 of 64 digits (0-9, a-f) was given with it, but {sha256!r}")
+        raise aws.Trouble(f"{source.name}: no SHA-256 of 64 digits (0-9, a-f) was given with it, but {sha256!r}")
     if is_there(path, sha256):
         return False
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     begun = time.monotonic()
     download = Download(source, sha256, path, part_bytes)
     got = download.run(parallel)
+    if got != sha256 and download.done:
+        print(f"{source.name}: wrong checksum with the parts of an earlier run: once more from the beginning", flush=True)
+        download.forget()
+        download = Download(source, sha256, path, part_bytes)
+        got = download.run(parallel)
     if got != sha256:
         download.forget()
-        raise aws.Trouble(f"{source.uri}: wrong checksum: wanted {sha256}, got {got}; nothing was put in place")
-    os.chmod(download.partial, mode)
-    os.replace(download.partial, path)
-    download.forget()
-    write_whole(path + ".sha256", stamp_of(path, sha256))
+        raise aws.Trouble(f"{source.name}: wrong checksum: wanted {sha256}, got {got}; nothing was put in place")
+    download.put(mode)
     seconds = max(time.monotonic() - begun, 0.001)
     size = os.path.getsize(path)
-    print(f"{source.uri}: {size / (1 << 20):.1f} MiB in {seconds:.1f} s ({size / (1 << 20) / seconds:.0f} MiB/s)", flush=True)
+    print(f"{source.name}: {size / (1 << 20):.1f} MiB in {seconds:.1f} s ({size / (1 << 20) / seconds:.0f} MiB/s)", flush=True)
     return True
 
 
@@ -211,9 +227,10 @@ def main() -> int:
     options.add_argument("--parallel", type=int, default=PARALLEL_PARTS)
     given = options.parse_args()
     try:
+        environment.load_bootstrap()
         fetch(Source(given.uri, os.environ.get("FETCH_TOKEN", "")), given.sha256, os.path.abspath(given.path),
               part_bytes=given.part_bytes, parallel=given.parallel)
-    except aws.Trouble as trouble:
+    except (aws.Trouble, OSError) as trouble:
         print(trouble, file=sys.stderr)
         return 1
     return 0

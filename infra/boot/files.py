@@ -1,10 +1,8 @@
 """The files of an instance, and how they are changed: whole or not at all."""
 
 import os
-import re
-from typing import Dict, Optional
-
-import aws
+import tempfile
+from typing import NamedTuple, Optional
 
 # Tests put everything below a folder and into a group of their own.
 ROOT = os.environ.get("BOOT_ROOT", "")
@@ -12,6 +10,7 @@ TLS_GROUP = os.environ.get("BOOT_TLS_GROUP", "paddock-tls")
 ETC = ROOT + "/etc/paddock"
 SETTINGS = ETC + "/settings.env"
 TOKEN = ETC + "/token"
+RESTART_WANTED = ETC + "/restart-wanted"
 API_KEYS = ETC + "/api-keys"
 TLS = ETC + "/tls"
 UNITS = ROOT + "/etc/systemd/system"
@@ -29,53 +28,41 @@ def read(path: str) -> Optional[bytes]:
         return None
 
 
+class File(NamedTuple):
+    data: bytes
+    mode: int
+    # -1: whichever it is.
+    group: int = -1
+
+
+def there(path: str) -> Optional[File]:
+    data = read(path)
+    return None if data is None else File(data, os.stat(path).st_mode & 0o7777, os.stat(path).st_gid)
+
+
+def is_there(path: str, wanted: File) -> bool:
+    found = there(path)
+    return found is not None and found[:2] == wanted[:2] and wanted.group in (-1, found.group)
+
+
 def write(path: str, data: bytes, mode: int, group: int = -1) -> bool:
-    """Writes the file, with its mode from its first byte on; says whether anything changed."""
-    if read(path) == data:
+    """Writes the file, nobody else's to read before it has its mode; says whether anything changed."""
+    if is_there(path, File(data, mode, group)):
         return False
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    new = path + ".new"
-    if os.path.exists(new):
+    folder, name = os.path.split(path)
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    # A name of its own: a boot and a refresh may write the same file at once.
+    file, new = tempfile.mkstemp(".new", name + ".", folder)
+    try:
+        with os.fdopen(file, "wb") as out:
+            out.write(data)
+            if group >= 0:
+                os.fchown(out.fileno(), -1, group)
+            os.fchmod(out.fileno(), mode)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(new, path)
+    except BaseException:
         os.unlink(new)
-    file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode & 0o600)
-    with os.fdopen(file, "wb") as out:
-        out.write(data)
-        if group >= 0:
-            os.fchown(out.fileno(), -1, group)
-        os.fchmod(out.fileno(), mode)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(new, path)
+        raise
     return True
-
-
-def parse_environment(text: str, name: str) -> Dict[str, str]:
-    """Lines of KEY=value; quotes around a whole value are taken off, all else is as it stands."""
-    found = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()
-        if not line or line[0] in "#;":
-            continue
-        match = re.fullmatch(r"([A-Z_][A-Z0-9_]*)=(.*)", line)
-        if not match:
-            raise aws.Trouble(f"{name}, line {number}: not of the form KEY=value")
-        value = match.group(2).strip()
-        quote = value[:1]
-        if quote in ("'", '"') and len(value) > 1 and value.find(quote, 1) == len(value) - 1:
-            value = value[1:-1]
-        found[match.group(1)] = value
-    return found
-
-
-def load_bootstrap() -> None:
-    """For scripts that people start: what units have from their EnvironmentFile."""
-    for key, value in parse_environment((read(ETC + "/bootstrap.env") or b"").decode(), "bootstrap.env").items():
-        os.environ.setdefault(key, value)
-
-
-def as_environment(values: Dict[str, str]) -> bytes:
-    lines = []
-    for key, value in sorted(values.items()):
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
-        lines.append(f'{key}="{quoted}"\n')
-    return "".join(lines).encode()

@@ -68,7 +68,10 @@ def main() -> int:
     try:
         instance = aws.imds("instance-id")
         if os.environ.get("BOOT_KEEP_FAILED") == "true":
-            said = keep(instance)
+            try:
+                said = keep(instance)
+            except aws.Trouble as trouble:
+                said = f"not kept: {trouble}"
             print(f"{instance}: {said}", flush=True)
             if said.startswith("kept"):
                 return 0

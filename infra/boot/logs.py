@@ -11,7 +11,7 @@ import selectors
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import aws
 
@@ -175,6 +175,16 @@ class Shipper:
             return command + ["--boot"]
 
     def run(self) -> None:
+        status, is_early = self.follow()
+        if status > 0 and is_early and os.path.exists(self.place):
+            os.unlink(self.place)
+            self.stream.tell("journalctl refuses the place where the last run ended: all of this boot is sent, perhaps once more")
+            status, _ = self.follow()
+        raise aws.Trouble(f"journalctl ended with status {status}")
+
+    def follow(self) -> Tuple[int, bool]:
+        """Until journalctl ends: its status, and whether it had nothing to say."""
+        is_early = True
         with subprocess.Popen(self.command(), stdout=subprocess.PIPE) as journal:
             assert journal.stdout is not None
             ready = selectors.DefaultSelector()
@@ -187,6 +197,7 @@ class Shipper:
                     got = os.read(journal.stdout.fileno(), 1 << 16)
                     if not got:
                         break
+                    is_early = False
                     *lines, rest = (rest + got).split(b"\n")
                     if not self.batch.events:
                         flush_at = time.monotonic() + FLUSH_SECONDS
@@ -195,7 +206,7 @@ class Shipper:
                 if self.batch.events and time.monotonic() >= flush_at:
                     self.flush()
             self.flush()
-        raise aws.Trouble(f"journalctl ended with status {journal.returncode}")
+        return journal.returncode, is_early
 
 
 def main() -> int:

@@ -9,25 +9,29 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 
 import aws
+import environment
 import files
 import parameters
 
 WAIT_SECONDS = 15 * 60
-LONGEST_PAUSE_SECONDS = 10
 
 
 def name() -> str:
     return os.environ["BOOT_TOKEN_PARAMETER"]
 
 
-def keep(token: str) -> bool:
+def checked(token: str) -> bytes:
     if len(token) < 16 or any(mark.isspace() for mark in token):
         raise aws.Trouble(f"the parameter {name()} holds no token: 16 characters at least, and no blanks; "
                           "delete it and restart the balancer, or run `management_token.py rotate` there")
-    return files.write(files.TOKEN, token.encode(), 0o600)
+    return token.encode()
+
+
+def keep(token: bytes) -> bool:
+    """Says whether it is another one than before."""
+    return files.write(files.TOKEN, token, 0o600)
 
 
 def put(overwrite: bool) -> str:
@@ -56,40 +60,35 @@ def made() -> str:
 
 def awaited() -> str:
     """An agent's: it may boot before its balancer has ever run."""
-    until = time.monotonic() + WAIT_SECONDS
-    pause = 1
-    while time.monotonic() < until:
+    def look() -> str:
         found = parameters.value(name())
-        if found is not None:
-            return found
-        if pause == 1:
-            print(f"waiting for the balancer to make the parameter {name()}", flush=True)
-        time.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-    raise aws.Trouble(f"no parameter {name()} after {WAIT_SECONDS // 60} minutes: see paddock-settings.service on the balancer")
+        if found is None:
+            raise aws.Trouble(f"the balancer has not made the parameter {name()}: see paddock-settings.service there")
+        return found
+
+    return aws.until_it_works(look, WAIT_SECONDS)
 
 
-def provide() -> bool:
-    """Puts the token into its file; says whether it is another one than before."""
-    return keep(made() if os.environ["BOOT_ROLE"] == "balancer" else awaited())
+def wished() -> bytes:
+    return checked(made() if os.environ["BOOT_ROLE"] == "balancer" else awaited())
 
 
 def main() -> int:
     what = sys.argv[1:]
-    files.load_bootstrap()
     try:
+        environment.load_bootstrap()
         if what == ["rotate"] and os.environ.get("BOOT_ROLE") == "balancer":
-            keep(put(overwrite=True))
+            keep(checked(put(overwrite=True)))
             subprocess.run(["systemctl", "restart", "paddock-balancer.service"], check=True)
             print("the balancer has a new token; agents take it within two minutes")
         elif what == ["refresh"] and os.environ.get("BOOT_ROLE") == "agent":
-            if provide():
+            if keep(wished()):
                 subprocess.run(["systemctl", "try-restart", "paddock-agent.service"], check=True)
                 print("the token changed: the agent was restarted with it")
         else:
             print("usage: management_token.py rotate (on a balancer) or refresh (on an agent)", file=sys.stderr)
             return 2
-    except (aws.Trouble, subprocess.CalledProcessError) as trouble:
+    except (aws.Trouble, subprocess.CalledProcessError, KeyError, OSError) as trouble:
         print(trouble, file=sys.stderr)
         return 1
     return 0

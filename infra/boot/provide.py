@@ -9,13 +9,14 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import Dict
+from typing import Dict, Tuple
 
 import aws
+import environment
 import files
 import parameters
 from fetch import fetch, is_there
-from source import Source
+from source import Source, shown
 
 # Beside a model there must be room for logs and for llama.cpp.
 SPARE_BYTES = 256 << 20
@@ -44,23 +45,23 @@ def model(settings: Dict[str, str]) -> str:
     folders = [base + "/models" for base in (files.STORE, files.STATE) if base == files.STATE or os.path.ismount(base)]
     for folder in folders:
         if is_there(f"{folder}/{name}", sha256):
-            print(f"{uri}: is in {folder} already")
+            print(f"{shown(uri)}: is in {folder} already")
             return f"{folder}/{name}"
     source = Source(uri, token(settings))
     size_bytes = source.size().bytes
     for folder in folders:
         os.makedirs(folder, mode=0o755, exist_ok=True)
-        forget_others(folder, name)
+        forget_all_but(folder, (name + ".partial", name + ".partial.json"))
         if folder == folders[-1] or shutil.disk_usage(folder).free > size_bytes + SPARE_BYTES:
             fetch(source, sha256, f"{folder}/{name}")
             return f"{folder}/{name}"
     raise AssertionError("unreachable")
 
 
-def forget_others(folder: str, name: str) -> None:
-    """A model that is served no more would take the room of the next."""
+def forget_all_but(folder: str, names: Tuple[str, ...]) -> None:
+    """A model that is served no more would take the room of the next, also when both have the same name."""
     for other in os.listdir(folder):
-        if not other.startswith(name):
+        if other not in names:
             os.unlink(f"{folder}/{other}")
 
 
@@ -80,7 +81,7 @@ def llama(settings: Dict[str, str]) -> None:
             os.unlink(left)
     found = [folder for folder, _, names in os.walk(home) if "llama-server" in names]
     if len(found) != 1:
-        raise aws.Trouble(f"{settings['FETCH_LLAMA_URI']}: {len(found)} files are called llama-server in it; one is wanted")
+        raise aws.Trouble(f"{shown(settings['FETCH_LLAMA_URI'])}: {len(found)} files are called llama-server in it; one is wanted")
     tell_missing_libraries(found[0])
     # Its libraries are found beside the file that the link names.
     link = files.LLAMA_SERVER + ".new"
@@ -93,7 +94,11 @@ def llama(settings: Dict[str, str]) -> None:
 def tell_missing_libraries(home: str) -> None:
     """A line for each library that this image lacks. Not a failure: llama.cpp does without a backend that cannot be loaded."""
     needs = sorted(name for name in os.listdir(home) if name == "llama-server" or ".so" in name)
-    said = subprocess.run(["ldd", *(f"{home}/{name}" for name in needs)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        said = subprocess.run(["ldd", *(f"{home}/{name}" for name in needs)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except FileNotFoundError:
+        print("no ldd here: whether llama.cpp's libraries are all there is not known")
+        return
     missing = set(re.findall(r"^\s+(\S+) => not found", said.stdout.decode(errors="replace"), re.MULTILINE))
     for library in sorted(missing):
         print(f"llama.cpp needs {library}, which this image lacks: if llama-server does not start, use another image or archive")
@@ -114,7 +119,7 @@ def main() -> int:
         settings = dict(os.environ)
         llama(settings)
         path = model(settings)
-        files.write(files.ETC + "/llama.env", files.as_environment({"LLAMA_MODEL": path}), 0o644)
+        files.write(files.ETC + "/llama.env", environment.text_of({"LLAMA_MODEL": path}), 0o644)
     except (aws.Trouble, OSError) as trouble:
         print(f"fetch: {trouble}", file=sys.stderr)
         return 1

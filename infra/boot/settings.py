@@ -16,11 +16,13 @@ import os
 import re
 import subprocess
 import sys
-import time
-from typing import Dict, Iterator, Optional
+import tempfile
+from dataclasses import asdict, dataclass
+from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 import aws
 import begin
+import environment
 import files
 import management_token
 import parameters
@@ -29,8 +31,8 @@ from source import Source
 
 # At the first boot the role's permissions may be seconds old.
 PATIENCE_SECONDS = 5 * 60
-LONGEST_PAUSE_SECONDS = 60
 CHECK_SECONDS = 30
+PORT = f"{files.UNITS}/paddock-proxy.socket.d/settings.conf"
 
 
 def is_balancer() -> bool:
@@ -39,7 +41,7 @@ def is_balancer() -> bool:
 
 def wished() -> Dict[str, str]:
     uri = f"s3://{os.environ['BOOT_BUCKET']}/{os.environ['BOOT_SETTINGS_KEY']}"
-    found = files.parse_environment(Source(uri).read().decode(), uri)
+    found = environment.parse(Source(uri).read().decode(), uri)
     if bool(found.get("FETCH_PADDOCK_URI")) != bool(found.get("FETCH_PADDOCK_SHA256")):
         raise aws.Trouble(f"{uri}: FETCH_PADDOCK_URI and FETCH_PADDOCK_SHA256 go together")
     return found
@@ -53,42 +55,62 @@ def value_of(parameter: str) -> bytes:
 
 
 class Step:
-    """Files that are changed together: if what they make is refused, all are as before."""
+    """Files that change together. First they are only wished, for the program to judge; then all are put in place, or none."""
 
     def __init__(self) -> None:
-        self.before: Dict[str, Optional[bytes]] = {}
+        self.wished: Dict[str, files.File] = {}
+        self.before: Dict[str, Optional[files.File]] = {}
 
-    def write(self, path: str, data: bytes, mode: int, group: int = -1) -> bool:
-        before = files.read(path)
-        changed = files.write(path, data, mode, group)
-        if changed:
-            self.before.setdefault(path, before)
-        return changed
+    def wish(self, path: str, data: bytes, mode: int, group: int = -1) -> None:
+        wanted = files.File(data, mode, group)
+        if not files.is_there(path, wanted):
+            self.wished[path] = wanted
+
+    def text(self, path: str) -> str:
+        """The file as it would be."""
+        data = self.wished[path].data if path in self.wished else files.read(path)
+        return (data or b"").decode()
+
+    def copies(self, folder: str) -> Dict[str, str]:
+        """Puts copies of the wished files there; the name of each copy."""
+        named = {path: f"{folder}/{number}" for number, path in enumerate(self.wished)}
+        for path, copy in named.items():
+            files.write(copy, self.wished[path].data, 0o600)
+        return named
+
+    def put(self) -> None:
+        try:
+            for path, wanted in self.wished.items():
+                self.before[path] = files.there(path)
+                files.write(path, *wanted)
+        except BaseException:
+            self.undo()
+            raise
 
     def undo(self) -> None:
-        for path, data in self.before.items():
-            if data is None:
+        for path, was in self.before.items():
+            if was is not None:
+                files.write(path, *was)
+            elif os.path.exists(path):
                 os.unlink(path)
-            else:
-                about = os.stat(path)
-                files.write(path, data, about.st_mode & 0o777, about.st_gid)
 
 
 def clients_files(settings: Dict[str, str], step: Step) -> Dict[str, str]:
     """Keys and TLS, and the flags that name them. The balancer reads them again by itself when they change."""
     flags = {}
     if settings.get("FETCH_API_KEYS_URI"):
-        data = Source(settings["FETCH_API_KEYS_URI"]).read()
+        source = Source(settings["FETCH_API_KEYS_URI"])
+        data = source.read()
         got = hashlib.sha256(data).hexdigest()
         if got != settings.get("FETCH_API_KEYS_SHA256"):
-            raise aws.Trouble(f"{settings['FETCH_API_KEYS_URI']}: wrong checksum: wanted "
+            raise aws.Trouble(f"{source.name}: wrong checksum: wanted "
                               f"{settings.get('FETCH_API_KEYS_SHA256')}, got {got}")
-        step.write(files.API_KEYS, data, 0o644)
+        step.wish(files.API_KEYS, data, 0o644)
         flags["PADDOCK_API_KEYS_FILE"] = files.API_KEYS
     if settings.get("FETCH_TLS_CERT_PARAMETER") and settings.get("FETCH_TLS_KEY_PARAMETER"):
         cert, key = value_of(settings["FETCH_TLS_CERT_PARAMETER"]), value_of(settings["FETCH_TLS_KEY_PARAMETER"])
-        step.write(files.TLS + "/key.pem", key, 0o640, grp.getgrnam(files.TLS_GROUP).gr_gid)
-        step.write(files.TLS + "/cert.pem", cert, 0o644)
+        step.wish(files.TLS + "/key.pem", key, 0o640, grp.getgrnam(files.TLS_GROUP).gr_gid)
+        step.wish(files.TLS + "/cert.pem", cert, 0o644)
         flags.update(PADDOCK_TLS_CERT=files.TLS + "/cert.pem", PADDOCK_TLS_KEY=files.TLS + "/key.pem")
     return flags
 
@@ -108,32 +130,34 @@ def new_program(settings: Dict[str, str]) -> Optional[str]:
     return files.PROGRAM + ".next"
 
 
-def check(program: str, settings: Dict[str, str]) -> None:
-    """The program reads the settings as it will at its start, with the flags of its unit."""
-    with open(f"{files.UNITS}/paddock-{os.environ['BOOT_ROLE']}.service") as unit:
-        start = next(line for line in unit if line.startswith("ExecStart="))
+def check(program: Optional[str], settings: Dict[str, str], step: Step) -> None:
+    """The program reads the settings as it will at its start, with the flags of its unit, and the files as they would be."""
+    unit = f"{files.UNITS}/paddock-{os.environ['BOOT_ROLE']}.service"
+    start = next(line for line in step.text(unit).splitlines() if line.startswith("ExecStart="))
     flags = start.replace("%d/token", files.TOKEN).split()[1:]
-    command = [program, *flags, "--check"]
-    try:
-        said = subprocess.run(command, env={"PATH": os.defpath, **settings}, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=CHECK_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise aws.Trouble(f"the new program does not run here ({error}): is it built for this machine ({os.uname().machine})? "
-                          "The one that was there goes on") from error
+    who = "the new program" if program else "the program"
+    with tempfile.TemporaryDirectory(prefix="paddock-check-") as folder:
+        copies = step.copies(folder)
+        given = {"PATH": os.defpath, **{name: copies.get(value, value) for name, value in settings.items()}}
+        try:
+            said = subprocess.run([program or files.PROGRAM, *flags, "--check"], env=given, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=CHECK_SECONDS)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise aws.Trouble(f"{who} does not run here ({error}): is it built for this machine ({os.uname().machine})? "
+                              "What was there before goes on") from error
     if said.returncode != 0:
-        raise aws.Trouble(f"the new program refuses the settings: {said.stdout.decode(errors='replace')[:2000]}; "
-                          "what was there before goes on")
+        words = said.stdout.decode(errors="replace")[:2000]
+        for path, copy in copies.items():
+            words = words.replace(copy, path)
+        raise aws.Trouble(f"{who} refuses the settings: {words}; what was there before goes on")
 
 
-def drop_ins(settings: Dict[str, str], step: Step) -> bool:
-    changed = False
+def drop_ins(settings: Dict[str, str], step: Step) -> None:
     port, memory = settings.get("PROXY_PORT", "8080"), settings.get("MEMORY_MAX", "infinity")
     if not re.fullmatch(r"[0-9]{1,5}", port) or not re.fullmatch(r"[0-9]+[KMG]?|infinity", memory):
         raise aws.Trouble(f"PROXY_PORT={port}, MEMORY_MAX={memory}: a port, and bytes such as 380M, are wanted")
-    for unit, text in (("paddock-proxy.socket", f"[Socket]\nListenStream=\nListenStream={port}\n"),
-                       ("paddock-balancer.service", f"[Service]\nMemoryMax={memory}\n")):
-        changed |= step.write(f"{files.UNITS}/{unit}.d/settings.conf", text.encode(), 0o644)
-    return changed
+    step.wish(PORT, f"[Socket]\nListenStream=\nListenStream={port}\n".encode(), 0o644)
+    step.wish(f"{files.UNITS}/paddock-balancer.service.d/settings.conf", f"[Service]\nMemoryMax={memory}\n".encode(), 0o644)
 
 
 def cloudwatch_agent(settings: Dict[str, str]) -> None:
@@ -143,16 +167,35 @@ def cloudwatch_agent(settings: Dict[str, str]) -> None:
     with open(os.path.dirname(os.path.abspath(__file__)) + "/amazon-cloudwatch-agent.json") as file:
         said = json.load(file)
     said["metrics"]["namespace"] = settings.get("PADDOCK_CLOUDWATCH_NAMESPACE") or said["metrics"]["namespace"]
-    if files.write(files.ETC + "/cloudwatch-agent.json", json.dumps(said, indent=2).encode(), 0o644):
+    wanted = files.File(json.dumps(said, indent=2).encode(), 0o644)
+    if not files.is_there(files.ETC + "/cloudwatch-agent.json", wanted):
+        # First of all: if it fails, the file is still the old one, and the next refresh stops it again.
         systemctl("stop", "paddock-cloudwatch-agent.service")
+        files.write(files.ETC + "/cloudwatch-agent.json", *wanted)
     systemctl("start", "--no-block", "paddock-cloudwatch-agent.path")
 
 
+@dataclass
 class Changes:
-    def __init__(self) -> None:
-        self.restart = False
-        self.units = False
-        self.port = False
+    """What the balancer must be restarted for. It is kept in a file until that is done: a refresh may fail halfway."""
+
+    restart: bool = False
+    units: bool = False
+    port: bool = False
+
+    def keep(self) -> None:
+        if self != Changes():
+            files.write(files.RESTART_WANTED, json.dumps(asdict(self)).encode(), 0o644)
+
+    @staticmethod
+    def kept() -> "Changes":
+        said = files.read(files.RESTART_WANTED)
+        return Changes(**json.loads(said)) if said else Changes()
+
+    @staticmethod
+    def forget() -> None:
+        if os.path.exists(files.RESTART_WANTED):
+            os.unlink(files.RESTART_WANTED)
 
 
 @contextlib.contextmanager
@@ -163,40 +206,54 @@ def alone() -> Iterator[None]:
         yield
 
 
-def bring() -> Changes:
-    """Puts everything in place that is wished now, or nothing."""
+def bring(bundle: Sequence[Tuple[str, bytes, int]] = ()) -> Changes:
+    """Puts everything in place that is wished now, or nothing but the token."""
     with alone():
-        return bring_alone()
-
-
-def bring_alone() -> Changes:
-    changes = Changes()
-    settings = wished()
-    token_changed = management_token.provide()
-    program = new_program(settings)
-    step = Step()
-    try:
+        changes = Changes.kept()
+        settings = wished()
+        bring_token(changes)
+        step = Step()
+        for path, data, mode in bundle:
+            step.wish(path, data, mode)
         if is_balancer():
             settings.update(clients_files(settings, step))
-            socket = f"{files.UNITS}/paddock-proxy.socket.d/settings.conf"
-            changes.units = drop_ins(settings, step)
-            changes.port = socket in step.before
-        data = files.as_environment(settings)
-        settings_changed = files.read(files.SETTINGS) != data
-        if program or settings_changed:
-            check(program or files.PROGRAM, settings)
-    except BaseException:
-        step.undo()
-        if program:
-            os.unlink(program)
-        raise
-    files.write(files.SETTINGS, data, 0o600)
+            drop_ins(settings, step)
+        step.wish(files.SETTINGS, environment.text_of(settings), 0o600)
+        program = new_program(settings)
+        try:
+            if program or step.wished:
+                check(program, settings, step)
+            changes.port |= PORT in step.wished
+            changes.units |= any(path.startswith(files.UNITS) for path in step.wished)
+            changes.restart |= bool(program) or changes.units or files.SETTINGS in step.wished
+            changes.keep()
+            put(step, program)
+        except BaseException:
+            if program and os.path.exists(program):
+                os.unlink(program)
+            raise
+        if is_balancer():
+            cloudwatch_agent(settings)
+        return changes
+
+
+def bring_token(changes: Changes) -> None:
+    """Whatever becomes of the rest: without the others' token nobody is heard."""
+    token = management_token.wished()
+    if files.read(files.TOKEN) != token:
+        changes.restart = True
+        changes.keep()
+        management_token.keep(token)
+
+
+def put(step: Step, program: Optional[str]) -> None:
+    step.put()
     if program:
-        os.replace(program, files.PROGRAM)
-    if is_balancer():
-        cloudwatch_agent(settings)
-    changes.restart = bool(program) or settings_changed or token_changed or changes.units
-    return changes
+        try:
+            os.replace(program, files.PROGRAM)
+        except OSError:
+            step.undo()
+            raise
 
 
 def systemctl(*words: str) -> None:
@@ -211,27 +268,21 @@ def restart(changes: Changes) -> None:
         systemctl("start", "paddock-proxy.socket", "paddock-balancer.service")
     elif changes.restart:
         systemctl("restart", "paddock-balancer.service")
-    print("refresh: " + ("the balancer was restarted" if changes.restart or changes.port else "nothing needs a restart"))
 
 
 def boot() -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    told = ""
-    pause = 2
-    while True:
-        try:
-            if bring().units:
-                systemctl("daemon-reload")
-            print("settings, program and token are in place")
-            return
-        except aws.Trouble as trouble:
-            if time.monotonic() > until:
-                raise
-            if str(trouble) != told:
-                told = str(trouble)
-                print(f"{told}; tried again for {PATIENCE_SECONDS // 60} minutes", file=sys.stderr, flush=True)
-            time.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+    changes = aws.until_it_works(bring, PATIENCE_SECONDS)
+    if changes.units:
+        systemctl("daemon-reload")
+    Changes.forget()
+    print("settings, program and token are in place")
+
+
+def refresh() -> None:
+    changes = bring(begin.bundle())
+    restart(changes)
+    Changes.forget()
+    print("refresh: " + ("the balancer was restarted" if changes.restart else "nothing needs a restart"))
 
 
 def main() -> int:
@@ -239,11 +290,7 @@ def main() -> int:
         if sys.argv[1:] == ["boot"]:
             boot()
         elif sys.argv[1:] == ["refresh"] and is_balancer():
-            units_changed = begin.bring()
-            changes = bring()
-            changes.units |= units_changed
-            changes.restart |= units_changed
-            restart(changes)
+            refresh()
         else:
             print("usage: settings.py boot, or on a balancer settings.py refresh", file=sys.stderr)
             return 2

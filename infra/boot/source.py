@@ -19,10 +19,17 @@ class Size(NamedTuple):
     ranges: bool
 
 
+def shown(uri: str) -> str:
+    """For people: what comes before the host or after the path may be a secret, as in presigned addresses."""
+    if uri.startswith(("s3://", "hf://")):
+        return uri
+    return re.sub(r"://[^/]*@", "://", re.split(r"[?#]", uri)[0])
+
+
 class Source:
     def __init__(self, uri: str, token: str = "") -> None:
         """`token` is presented to https and Hugging Face, if there is one."""
-        self.uri = uri
+        self.name = shown(uri)
         self.token = token
         self.region = ""
         scheme, _, rest = uri.partition("://")
@@ -39,13 +46,13 @@ class Source:
             self.url = uri
             self.forbid_cleartext()
         else:
-            raise aws.Trouble(f"{uri}: neither s3://BUCKET/KEY nor https://… nor hf://OWNER/REPOSITORY/PATH")
+            raise aws.Trouble(f"{self.name}: neither s3://BUCKET/KEY nor https://… nor hf://OWNER/REPOSITORY/PATH")
 
     def forbid_cleartext(self) -> None:
         """Only this machine itself may be spoken to without TLS."""
         parts = urllib.parse.urlsplit(self.url)
         if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1"):
-            raise aws.Trouble(f"{self.uri}: without TLS anybody on the way can change it: use https://")
+            raise aws.Trouble(f"{self.name}: without TLS anybody on the way can change it: use https://")
         self.protocols = "=https" if parts.scheme == "https" else "=http,https"
 
     def lines(self) -> aws.Lines:
@@ -72,7 +79,7 @@ class Source:
             mend = "; give a token that may read it, in the SSM parameter that FETCH_MODEL_TOKEN_PARAMETER names"
         elif answer.status == 404:
             mend = "; see that it exists, and that its name is right"
-        return aws.Trouble(f"{self.uri}: {what}{mend}", answer.failed_in_passing(), code)
+        return aws.Trouble(f"{self.name}: {what}{mend}", answer.failed_in_passing(), code)
 
     def size(self) -> Size:
         """How long it is, and whether it can be had in parts; asked with its first byte."""

@@ -14,6 +14,8 @@ PROGRAM = r"""#!/bin/bash
 # It is to be asked with its unit's own flags, and the token is to be there.
 [[ "$*" =~ ^(balancer|agent)\ .*--management-token-file\ ([^ ]+)\ --check$ && -s "${{BASH_REMATCH[2]}}" ]] \
     || {{ echo "unexpected: $*"; exit 2; }}
+[[ "$*" != *--wrong* ]] || {{ echo "error: there is no --wrong"; exit 2; }}
+[[ -z "$PADDOCK_TLS_CERT" ]] || grep -q ^CERT "$PADDOCK_TLS_CERT" || {{ echo "error: $PADDOCK_TLS_CERT: no certificate"; exit 2; }}
 [[ "$PADDOCK_IDLE_TIMEOUT" != wrong ]] || {{ echo "error: --idle-timeout wrong"; exit 2; }}
 """
 

@@ -16,6 +16,15 @@ class Bundle(Case):
         self.assertEqual((agent.root / "usr/local/lib/paddock/x.py").read_text(), "x\n")
         self.assertEqual(agent.systemctl(), ["daemon-reload", "start --no-block paddock.target"])
 
+    def test_a_mode_that_changed_is_mended(self) -> None:
+        agent = self.instance("agent")
+        self.bundle("agent", ("/usr/local/lib/paddock/x.py", "x\n"))
+        agent.run("begin.py")
+        script = agent.root / "usr/local/lib/paddock/x.py"
+        script.chmod(0o600)
+        agent.run("begin.py")
+        self.assertEqual(script.stat().st_mode & 0o777, 0o644)
+
     def test_those_of_the_last_boot_go_on(self) -> None:
         agent = self.instance("agent")
         (agent.root / "etc/systemd/system/paddock.target").write_text("[Unit]\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import unittest
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from instance import KEY_ID, REGION, SECRET, SESSION, Cloud, Instance, Quiet, Server, kill, wait_until
+from instance import BOOT, KEY_ID, REGION, SECRET, SESSION, Cloud, Instance, Quiet, Server, kill, wait_until
 
 PART = 1 << 20
 PARTS = 6
@@ -99,6 +100,52 @@ class Fetch(unittest.TestCase):
         self.assertEqual(len(front.ranges()), PARTS - 3)
         self.assertFalse(finished & set(front.ranges()), "finished parts are not fetched again")
 
+    def test_finished_parts_that_are_wrong_are_fetched_again(self) -> None:
+        front = self.cloud.front
+        front.gate.clear()
+        front.let_through = 1 + 3
+        first = self.instance.start("fetch.py", *self.words(parallel=1))
+        wait_until(lambda: len(front.ranges()) == 4, "the fourth part is asked for")
+        kill(first)
+        with self.path.with_suffix(".gguf.partial").open("r+b") as file:
+            file.write(b"lost when the power went")
+        front.gate.set()
+        done = self.instance.run("fetch.py", *self.words())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("once more from the beginning", done.stdout)
+        self.assertEqual(self.path.read_bytes(), CONTENT)
+
+    def test_nothing_is_read_ahead_of_a_part_that_has_not_come(self) -> None:
+        size = 1_000_000  # of no power of two, so that a buffer would reach beyond it
+        front = self.cloud.front
+        front.gate.clear()
+        front.let_through = 1 + 1
+        process = self.instance.start("fetch.py", "--part-bytes", str(size), "--parallel", "1", URI, SUM, str(self.path))
+
+        def read_to() -> int:
+            """How far the reader of the half made file has come."""
+            for link in Path(f"/proc/{process.pid}/fd").iterdir():
+                if os.readlink(link).endswith(".partial"):
+                    said = dict(line.split(":\t") for line in (link.parents[1] / "fdinfo" / link.name).read_text().splitlines()[:2])
+                    if int(said["flags"], 8) & os.O_ACCMODE == os.O_RDONLY:
+                        return int(said["pos"])
+            return 0
+
+        wait_until(lambda: read_to() >= size, "the first part is read")
+        self.assertEqual(read_to(), size)
+        front.gate.set()
+        _, error = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, error)
+
+    def test_bad_surroundings_are_one_line(self) -> None:
+        self.instance.environment.pop("BOOT_REGION")
+        self.assert_one_line(self.instance.run("fetch.py", *self.words()), "BOOT_REGION is not set")
+        (self.instance.root / "etc/paddock/bootstrap.env").write_text(f"BOOT_REGION={REGION}\n")
+        self.assertEqual(self.instance.run("fetch.py", *self.words()).returncode, 0, "a person's shell knows what the units know")
+        self.path.unlink()
+        self.path.mkdir()
+        self.assert_one_line(self.instance.run("fetch.py", *self.words()), str(self.path))
+
     def test_a_wrong_checksum_is_one_line_and_leaves_nothing(self) -> None:
         wrong = "0" * 64
         self.assert_one_line(self.instance.run("fetch.py", *self.words(wanted=wrong)), URI, f"wanted {wrong}", f"got {SUM}")
@@ -167,6 +214,7 @@ class Web(unittest.TestCase):
         self.denied = False
         self.with_ranges = True
         self.cut_bytes = 0
+        self.cuts_always = False
 
         class Site(Quiet):
             def do_GET(self) -> None:
@@ -176,6 +224,13 @@ class Web(unittest.TestCase):
                     return self.answer(401, b"Invalid credentials")
                 if "/resolve/" in self.path:
                     return self.answer(302, b"", {"Location": f"{test.elsewhere.url}/signed"})
+                if test.cuts_always and wanted != "bytes=0-0":
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(CONTENT)))
+                    self.end_headers()
+                    self.wfile.write(CONTENT[:5000])
+                    self.close_connection = True
+                    return None
                 if not wanted or not test.with_ranges:
                     return self.answer(200, CONTENT)
                 begin, end = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
@@ -221,6 +276,31 @@ class Web(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.path.read_bytes(), CONTENT)
         self.assertIn(f"bytes={PART + 5000}-{2 * PART - 1}", [wanted for _, wanted, _ in self.asked])
+
+    def test_a_server_without_ranges_that_always_breaks_is_given_up(self) -> None:
+        self.with_ranges = False
+        self.cuts_always = True
+        script = "import fetch; fetch.TRIES = 3; fetch.Download.pause = lambda *_: None; fetch.sys.exit(fetch.main())"
+        run = self.instance.python("-c", script, self.site.url + "/m.gguf", SUM, str(self.path), PYTHONPATH=str(BOOT))
+        try:
+            _, error = run.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            kill(run)
+            raise
+        self.assertEqual((run.returncode, len(error.splitlines())), (1, 1), error)
+        self.assertEqual(len(self.asked), 1 + 3)
+
+    def test_the_secrets_of_an_address_are_not_said(self) -> None:
+        secret = self.site.url.replace("://", "://user:password@") + "/m.gguf?X-Amz-Signature=abc"
+        done = self.fetch(secret)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(self.site.url + "/m.gguf: 6", done.stdout)
+        self.denied = True
+        self.path.unlink()
+        refused = self.fetch(secret)
+        self.assertEqual(refused.returncode, 1)
+        for word in ("user", "password", "Signature", "abc"):
+            self.assertNotIn(word, done.stdout + refused.stderr.replace("FETCH_MODEL_TOKEN_PARAMETER", ""))
 
     def test_hugging_face_and_its_token_goes_nowhere_else(self) -> None:
         done = self.fetch("hf://owner/repository@v1/folder/m.gguf", HF_ENDPOINT=self.site.url, FETCH_TOKEN="hf_x")

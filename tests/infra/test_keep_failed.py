@@ -80,6 +80,14 @@ class KeepFailed(unittest.TestCase):
         self.assertIn("its agent runs", said)
         self.assertEqual(len(self.group()["Instances"]), 2)
 
+    def test_it_is_ended_also_when_it_cannot_be_kept(self) -> None:
+        self.cloud.front.refused["/"] = (403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+        self.instance.program("systemctl", "exit 0\n")
+        done = self.instance.run("keep_failed.py", BOOT_KEEP_FAILED="true")
+        self.assertEqual((done.returncode, len(done.stdout.splitlines())), (0, 2), done)
+        self.assertIn("not kept: autoscaling DescribeAutoScalingInstances in eu-central-1: AccessDenied", done.stdout)
+        self.assertIn("its agent runs", done.stdout)
+
     def test_the_script(self) -> None:
         self.instance.program("systemctl", "exit 0\n")
         done = self.instance.run("keep_failed.py", BOOT_KEEP_FAILED="true")

@@ -112,6 +112,20 @@ exec sleep 600
         self.assertIn("--boot", calls[0])
         self.assertIn("--after-cursor=c1", calls[1])
 
+    def test_a_place_that_journalctl_refuses_is_forgotten(self) -> None:
+        self.group()
+        (self.instance.root / "state" / "cursor").write_text("broken")
+        self.instance.program("journalctl", f"""
+if [[ "$*" == *after-cursor* ]]; then echo "Failed to seek to cursor" >&2; exit 1; fi
+cat {shlex.quote(str(self.journal))}
+exec sleep 600
+""")
+        self.write(entry(1, "first"))
+        self.start()
+        wait_until(lambda: self.shipped() == ["llama-server: first"], "the line in CloudWatch")
+        cursor = self.instance.root / "state" / "cursor"
+        wait_until(lambda: cursor.exists() and cursor.read_text() == "c1", "the new place is kept")
+
 
 class Limits(unittest.TestCase):
     """What PutLogEvents takes at once, as AWS documents it."""

@@ -13,6 +13,7 @@ import unittest
 from pathlib import Path
 
 from deployment import Case
+from instance import wait_until
 
 
 class Provide(Case):
@@ -57,6 +58,35 @@ class Provide(Case):
         wanted = {**self.wanted, "FETCH_MODEL_URI": "s3://deployment/n.gguf", "FETCH_MODEL_SHA256": self.put("n.gguf", b"new")}
         self.assertEqual(self.agent.run("provide.py", **wanted).returncode, 0)
         self.assertEqual(sorted(os.listdir(self.agent.root / "var/lib/paddock/models")), ["n.gguf", "n.gguf.sha256"])
+
+    def test_the_same_name_with_other_bytes_needs_no_room_for_both(self) -> None:
+        self.agent.run("provide.py", **self.wanted)
+        folder = self.agent.root / "var/lib/paddock/models"
+        self.cloud.front.gate.clear()
+        self.addCleanup(self.cloud.front.gate.set)
+        self.cloud.front.requests.clear()
+        self.cloud.front.let_through = 2
+        run = self.agent.start("provide.py", **{**self.wanted, "FETCH_MODEL_SHA256": self.put("m.gguf", b"new")})
+        wait_until(self.cloud.front.ranges, "the new model is asked for")
+        self.assertNotIn("m.gguf", os.listdir(folder))
+        self.assertNotIn("m.gguf.sha256", os.listdir(folder))
+        self.cloud.front.gate.set()
+        _, error = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 0, error)
+        self.assertEqual((folder / "m.gguf").read_bytes(), b"new")
+
+    def test_a_name_that_another_begins_with(self) -> None:
+        self.agent.run("provide.py", **self.wanted)
+        wanted = {**self.wanted, "FETCH_MODEL_URI": "s3://deployment/m.g", "FETCH_MODEL_SHA256": self.put("m.g", b"new")}
+        self.assertEqual(self.agent.run("provide.py", **wanted).returncode, 0)
+        self.assertEqual(sorted(os.listdir(self.agent.root / "var/lib/paddock/models")), ["m.g", "m.g.sha256"])
+
+    def test_an_image_without_ldd(self) -> None:
+        for name in ("curl", "tar", "gzip"):
+            os.symlink(shutil.which(name), self.agent.root / "bin" / name)
+        done = self.agent.run("provide.py", **self.wanted, PATH=str(self.agent.root / "bin"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("no ldd here", done.stdout)
 
     def test_what_is_missing_is_one_line(self) -> None:
         for without, said in (("FETCH_MODEL_SHA256", "FETCH_MODEL_SHA256"), ("FETCH_LLAMA_URI", "llama-server")):

@@ -18,9 +18,10 @@ class Settings(BalancerCase):
         super().setUp()
         self.program = self.balancer.root / "usr" / "local" / "bin" / "paddock"
 
-    def refresh(self):
+    def refresh(self, *files: tuple[str, str]):
+        """With these scripts and units in the bucket."""
         self.balancer.calls.unlink(missing_ok=True)
-        self.bundle("balancer")
+        self.bundle("balancer", *files)
         return self.balancer.run("settings.py", "refresh")
 
     def test_first_boot(self) -> None:
@@ -97,6 +98,76 @@ class Settings(BalancerCase):
         self.assertEqual(self.refresh().stdout.strip(), "refresh: nothing needs a restart")
         self.assertEqual((self.etc / "tls/cert.pem").read_text(), "CERT 2")
         self.assertEqual(self.balancer.systemctl(), [])
+        self.ssm.put_parameter(Name="/tls/cert", Value="no such thing", Type="String", Overwrite=True)
+        self.ssm.put_parameter(Name="/tls/key", Value="KEY 3", Type="SecureString", Overwrite=True)
+        done = self.refresh()
+        self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done)
+        self.assertIn("the program refuses the settings: error: " + str(self.etc / "tls/cert.pem"), done.stderr)
+        self.assertEqual((self.etc / "tls/cert.pem").read_text() + (self.etc / "tls/key.pem").read_text(), "CERT 2KEY 1")
+
+    def test_new_units_come_with_a_program_that_takes_them_or_not_at_all(self) -> None:
+        self.settings("balancer")
+        self.boot()
+        unit = self.balancer.root / "etc/systemd/system/paddock-balancer.service"
+        before = unit.read_text()
+        script = ("/usr/local/lib/paddock/x.py", "x\n")
+        done = self.refresh(("/etc/systemd/system/paddock-balancer.service", before.replace("%d/token", "%d/token --wrong")), script)
+        self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done)
+        self.assertEqual(unit.read_text(), before)
+        self.assertFalse((self.balancer.root / "usr/local/lib/paddock/x.py").exists())
+        self.assertEqual(self.balancer.systemctl(), [])
+        done = self.refresh(("/etc/systemd/system/paddock-balancer.service", before + "# new\n"), script)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(unit.read_text(), before + "# new\n")
+        self.assertEqual(self.balancer.systemctl(), ["daemon-reload", "restart paddock-balancer.service"])
+
+    def test_what_cannot_all_be_put_in_place_is_undone(self) -> None:
+        self.settings("balancer")
+        self.boot()
+        before = (self.etc / "settings.env").read_text()
+        self.settings("balancer", version="2", PROXY_PORT="9000")
+        self.bundle("balancer")
+        fails = ("import settings; from unittest import mock\n"
+                 "with mock.patch.object(settings.os, 'replace', side_effect=lambda a, b, real=settings.os.replace:\n"
+                 "        real(a, b) if not a.endswith('paddock.next') else settings.os.stat('/no such place')):\n"
+                 "    settings.refresh()\n")
+        run = self.balancer.python("-c", fails, PYTHONPATH=str(BOOT))
+        _, error = run.communicate(timeout=60)
+        self.assertIn("/no such place", error)
+        self.assertEqual((self.etc / "settings.env").read_text(), before)
+        self.assertIn("8080", (self.balancer.root / "etc/systemd/system/paddock-proxy.socket.d/settings.conf").read_text())
+        self.assertEqual(os.listdir(self.program.parent), ["paddock"])
+
+    def test_a_restart_that_failed_is_not_forgotten(self) -> None:
+        self.settings("balancer")
+        self.boot()
+        self.settings("balancer", version="2", PROXY_PORT="9000")
+        self.balancer.program("systemctl", "exit 1\n")
+        done = self.refresh()
+        self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done)
+        self.balancer.program("systemctl", f'echo "$@" >> {self.balancer.calls}\n')
+        for said in (["daemon-reload", "stop paddock-balancer.service paddock-proxy.socket",
+                      "start paddock-proxy.socket paddock-balancer.service"], []):
+            self.assertEqual(self.refresh().returncode, 0)
+            self.assertEqual(self.balancer.systemctl(), said)
+
+    def test_a_new_token_is_taken_with_a_restart_also_when_the_program_is_refused(self) -> None:
+        self.settings("balancer")
+        self.boot()
+        self.ssm.put_parameter(Name="/paddock/token", Value="y" * 43, Type="SecureString", Overwrite=True)
+        self.settings("balancer", PADDOCK_IDLE_TIMEOUT="wrong")
+        self.assertEqual(self.refresh().returncode, 1)
+        self.assertEqual((self.etc / "token").read_text(), "y" * 43)
+        self.settings("balancer")
+        self.assertEqual(self.refresh().returncode, 0)
+        self.assertEqual(self.balancer.systemctl(), ["restart paddock-balancer.service"])
+
+    def test_a_mode_that_changed_is_mended(self) -> None:
+        self.settings("balancer")
+        self.boot()
+        (self.etc / "settings.env").chmod(0o644)
+        self.assertEqual(self.refresh().returncode, 0)
+        self.assertEqual(stat.S_IMODE((self.etc / "settings.env").stat().st_mode), 0o600)
 
     def test_the_cloudwatch_agent_is_told_the_namespace_and_started_when_it_is_there(self) -> None:
         lib = self.balancer.root / "scripts"

@@ -28,7 +28,7 @@ class Balancer(BalancerCase):
         front = self.cloud.front
         front.gate.clear()
         self.addCleanup(front.gate.set)
-        script = "import management_token as t; print(t.provide())"
+        script = "import management_token as t; t.keep(t.wished())"
         both = [self.instance("balancer") for _ in range(2)]
         runs = [one.python("-c", script, PYTHONPATH=str(BOOT)) for one in both]
         wait_until(lambda: len(front.requests) == 2, "both have asked whether there is one")
@@ -56,6 +56,29 @@ class Balancer(BalancerCase):
         for secret in (new, SECRET):
             self.assertNotIn(secret.encode(), shown)
             self.assertNotIn(secret, out + error)
+
+    def test_bad_surroundings_are_one_line(self) -> None:
+        (self.etc / "bootstrap.env").write_text("no setting\n")
+        done = self.balancer.run("management_token.py", "rotate")
+        self.assertEqual((done.returncode, done.stderr), (1, "bootstrap.env, line 1: not of the form KEY=value\n"))
+        (self.etc / "bootstrap.env").unlink()
+        (self.etc / "token").mkdir()
+        done = self.balancer.run("management_token.py", "rotate")
+        self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done)
+
+    def test_two_that_write_it_at_once(self) -> None:
+        """A boot and a refresh: neither takes the other's half made file away."""
+        script = ("import files, os\n"
+                  "def both(new, path, real=os.replace):\n"
+                  "    os.replace = real\n"
+                  "    files.write(path, b'other', 0o600)\n"
+                  "    real(new, path)\n"
+                  "os.replace = both\n"
+                  "files.write(files.TOKEN, b'own', 0o600)")
+        run = self.balancer.python("-c", script, PYTHONPATH=str(BOOT))
+        _, error = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 0, error)
+        self.assertEqual((self.etc / "token").read_text(), "own")
 
     def test_a_denied_parameter_names_the_right(self) -> None:
         said = {"__type": "AccessDeniedException", "Message": "User: arn:x is not authorized to perform: ssm:PutParameter"}
@@ -92,10 +115,10 @@ class Agent(Case):
         wait_until(lambda: len(asked()) >= 2, "it has asked twice")
         self.assertIsNone(boot.poll())
         self.ssm.put_parameter(Name="/paddock/token", Value="x" * 43, Type="SecureString")
-        out, error = boot.communicate(timeout=60)
+        _, error = boot.communicate(timeout=60)
         self.assertEqual(boot.returncode, 0, error)
         self.assertEqual((self.agent.root / "etc/paddock/token").read_text(), "x" * 43)
-        self.assertIn("waiting for the balancer", out)
+        self.assertIn("the balancer has not made the parameter /paddock/token", error)
 
     def test_a_rotated_token_restarts_the_agent_once(self) -> None:
         self.ssm.put_parameter(Name="/paddock/token", Value="x" * 43, Type="SecureString")
