@@ -287,6 +287,7 @@ def refresh() -> None:
 
 def main() -> int:
     try:
+        environment.load_bootstrap()
         if sys.argv[1:] == ["boot"]:
             boot()
         elif sys.argv[1:] == ["refresh"] and is_balancer():
