@@ -11,6 +11,9 @@ STATSD := statsd@0.9.0
 # What tests could not check, for want of a program: see tests/support/tool.rs.
 NOT_CHECKED := $(or $(CARGO_TARGET_DIR),target)/tmp/not-checked
 
+# Tests read what other targets write.
+.NOTPARALLEL:
+
 .PHONY: help demo test rust-test infra-test terraform-check check bench soak venv npm clean
 
 help:
@@ -45,7 +48,7 @@ terraform-check: $(INFRA_VENV)/.stamp $(CHECKOV_VENV)/.stamp
 	@$(INFRA_VENV)/bin/python scripts/infra/check.py
 
 infra-test: $(INFRA_VENV)/.stamp
-	cargo build --quiet
+	cargo test --quiet --no-run --test it
 	@$(INFRA_VENV)/bin/python scripts/infra/render.py
 	$(INFRA_VENV)/bin/python -m unittest discover -s tests/infra
 

@@ -111,7 +111,7 @@ def check(folders: list[Path], report: Report) -> None:
     with offline.best() as (provider, environment), offline.stand_in() as without_aws, ThreadPoolExecutor(AT_A_TIME) as pool:
         print(f"terraform-check: with {provider}", flush=True)
         sources = pool.submit(check_sources, report)
-        valid = [folder for folder in folders if pool.submit(is_valid, folder, environment, report).result()]
+        valid = [folder for folder in folders if is_valid(folder, environment, report)]
         later = [step for folder in valid for step in tests_of(folder, environment)]
         later += [
             (f"{name_of(folder)}: apply with the stand-in, lint", partial(rendered_and_linted, folder, without_aws))

@@ -132,12 +132,17 @@ def called(role: str) -> frozenset[str]:
     return frozenset(action for calls in files for action in calls.get(role, []))
 
 
+def plain(address: str) -> str:
+    """Without the index of one among many."""
+    return re.sub(r"\[[^]]*\]$", "", address)
+
+
 def allowed_actions(resources: list[Resource], role: str) -> set[str]:
     """What the inline policy of this role allows."""
     return {
         action
         for policy in policies_of(resources)
-        if policy["address"].split("[")[0].endswith(f"aws_iam_role_policy.{role}")
+        if plain(policy["address"]).endswith(f"aws_iam_role_policy.{role}")
         for statement in as_list(policy["document"]["Statement"])
         if statement["Effect"] == "Allow"
         for action in as_list(statement.get("Action"))
@@ -172,8 +177,11 @@ def optional(role: str, resources: list[Resource]) -> set[str]:
 
 def right_mistakes(resources: list[Resource]) -> Iterator[str]:
     for role in ("balancer", "agent"):
+        if not any(plain(one["address"]).endswith(f"aws_iam_role.{role}") for one in resources):
+            continue
         allowed = allowed_actions(resources, role)
         if not allowed:
+            yield f"the {role}'s role has no policy: aws_iam_role_policy.{role} is missing, or allows nothing"
             continue
         for action in sorted(called(role) - allowed - optional(role, resources)):
             yield f"the {role}'s policy lacks {action}, which its code calls"
