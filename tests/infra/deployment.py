@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import unittest
 
-from instance import REGION, ROOT, Cloud, Instance
+from instance import REGION, ROOT, CloudCase, Instance
 
 PROGRAM = r"""#!/bin/bash
 # {version}
@@ -24,26 +23,15 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-class Case(unittest.TestCase):
-    cloud: Cloud
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.cloud = Cloud()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.cloud.close()
-
+class Case(CloudCase):
     def setUp(self) -> None:
-        self.cloud.reset()
+        super().setUp()
         self.s3, self.ssm = self.cloud.client("s3"), self.cloud.client("ssm")
         self.s3.create_bucket(Bucket="deployment", CreateBucketConfiguration={"LocationConstraint": REGION})
 
-    def instance(self, role: str) -> Instance:
-        made = Instance(self.cloud, role)
+    def instance(self, role: str, has_role: bool = True) -> Instance:
+        made = super().instance(role, has_role)
         shutil.copy(ROOT / f"infra/systemd/{role}/paddock-{role}.service", made.root / "etc/systemd/system")
-        self.addCleanup(made.close)
         return made
 
     def put(self, key: str, body: bytes) -> str:

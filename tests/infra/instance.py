@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import unittest
 from pathlib import Path
 from typing import Any, Callable
 
@@ -179,6 +180,25 @@ class Cloud:
         self.front.server.close()
         self.process.terminate()
         self.process.wait()
+
+
+class CloudCase(unittest.TestCase):
+    """AWS, empty at the begin of each test."""
+
+    cloud: Cloud
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.cloud = Cloud()
+        cls.addClassCleanup(cls.cloud.close)
+
+    def setUp(self) -> None:
+        self.cloud.reset()
+
+    def instance(self, role: str, has_role: bool = True) -> Instance:
+        made = Instance(self.cloud, role, has_role)
+        self.addCleanup(made.close)
+        return made
 
 
 class Instance:

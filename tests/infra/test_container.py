@@ -16,6 +16,8 @@ from pathlib import Path
 import yaml
 from compose_spec import PyOptions
 
+import tool
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "infra" / "container"
 HARDENED = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
@@ -89,8 +91,8 @@ class Container(unittest.TestCase):
         self.assertTrue(stage["COPY"].endswith(" /usr/local/bin/paddock"))
         self.assertNotIn("HEALTHCHECK", stage, "nothing in the image could ask")
 
-    @unittest.skipUnless(shutil.which("cargo"), "no cargo here: what it needs is not checked")
     def test_build_gets_all_that_cargo_needs(self) -> None:
+        tool.needed("cargo", "install Rust")
         with tempfile.TemporaryDirectory() as folder:
             context(Path(folder))
             # Unlike others, this command reads the manifest as a build does, and compiles nothing.

@@ -12,7 +12,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from instance import BOOT, KEY_ID, REGION, SECRET, SESSION, Cloud, Instance, Quiet, Server, kill, wait_until
+from instance import BOOT, KEY_ID, REGION, SECRET, SESSION, CloudCase, Instance, Quiet, Server, kill, wait_until
 
 PART = 1 << 20
 PARTS = 6
@@ -32,26 +32,15 @@ def signature_by_botocore(request: dict) -> str:
     return signer.signature(signer.string_to_sign(asked, signer.canonical_request(asked)), asked)
 
 
-class Fetch(unittest.TestCase):
-    cloud: Cloud
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.cloud = Cloud()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.cloud.close()
-
+class Fetch(CloudCase):
     def setUp(self) -> None:
-        self.cloud.reset()
+        super().setUp()
         s3 = self.cloud.client("s3")
         s3.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": REGION})
         s3.put_object(Bucket="models", Key=KEY, Body=CONTENT)
-        self.instance = Instance(self.cloud, "agent")
-        self.addCleanup(self.instance.close)
+        self.agent = self.instance("agent")
         self.addCleanup(self.cloud.front.gate.set)
-        self.path = self.instance.root / "models" / "m.gguf"
+        self.path = self.agent.root / "models" / "m.gguf"
 
     def words(self, uri: str = URI, wanted: str = SUM, parallel: int = 4) -> list[str]:
         return ["--part-bytes", str(PART), "--parallel", str(parallel), uri, wanted, str(self.path)]
@@ -66,27 +55,27 @@ class Fetch(unittest.TestCase):
             self.assertIn(part, done.stderr)
 
     def test_right_bytes_and_then_nothing_to_do(self) -> None:
-        done = self.instance.run("fetch.py", *self.words())
+        done = self.agent.run("fetch.py", *self.words())
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.path.read_bytes(), CONTENT)
         self.assertEqual(self.left(), ["m.gguf", "m.gguf.sha256"])
         self.assertEqual(len(self.cloud.front.ranges()), PARTS)
 
         self.cloud.front.requests.clear()
-        self.assertEqual(self.instance.run("fetch.py", *self.words()).returncode, 0)
+        self.assertEqual(self.agent.run("fetch.py", *self.words()).returncode, 0)
         self.assertEqual(self.cloud.front.requests, [], "what is there and right is not asked for again")
 
     def test_a_file_that_changed_on_disk_is_fetched_again(self) -> None:
-        self.instance.run("fetch.py", *self.words())
+        self.agent.run("fetch.py", *self.words())
         self.path.write_bytes(CONTENT[:-1] + b"x")
-        self.assertEqual(self.instance.run("fetch.py", *self.words()).returncode, 0)
+        self.assertEqual(self.agent.run("fetch.py", *self.words()).returncode, 0)
         self.assertEqual(self.path.read_bytes(), CONTENT)
 
     def test_a_killed_download_goes_on_with_what_is_missing(self) -> None:
         front = self.cloud.front
         front.gate.clear()
         front.let_through = 1 + 3  # the question for the length, and three parts
-        first = self.instance.start("fetch.py", *self.words(parallel=1))
+        first = self.agent.start("fetch.py", *self.words(parallel=1))
         wait_until(lambda: len(front.ranges()) == 4, "the fourth part is asked for")
         kill(first)
         finished = set(front.ranges()[:3])
@@ -94,7 +83,7 @@ class Fetch(unittest.TestCase):
 
         front.requests.clear()
         front.gate.set()
-        done = self.instance.run("fetch.py", *self.words())
+        done = self.agent.run("fetch.py", *self.words())
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.path.read_bytes(), CONTENT)
         self.assertEqual(len(front.ranges()), PARTS - 3)
@@ -104,13 +93,13 @@ class Fetch(unittest.TestCase):
         front = self.cloud.front
         front.gate.clear()
         front.let_through = 1 + 3
-        first = self.instance.start("fetch.py", *self.words(parallel=1))
+        first = self.agent.start("fetch.py", *self.words(parallel=1))
         wait_until(lambda: len(front.ranges()) == 4, "the fourth part is asked for")
         kill(first)
         with self.path.with_suffix(".gguf.partial").open("r+b") as file:
             file.write(b"lost when the power went")
         front.gate.set()
-        done = self.instance.run("fetch.py", *self.words())
+        done = self.agent.run("fetch.py", *self.words())
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("once more from the beginning", done.stdout)
         self.assertEqual(self.path.read_bytes(), CONTENT)
@@ -120,7 +109,7 @@ class Fetch(unittest.TestCase):
         front = self.cloud.front
         front.gate.clear()
         front.let_through = 1 + 1
-        process = self.instance.start("fetch.py", "--part-bytes", str(size), "--parallel", "1", URI, SUM, str(self.path))
+        process = self.agent.start("fetch.py", "--part-bytes", str(size), "--parallel", "1", URI, SUM, str(self.path))
 
         def read_to() -> int:
             """How far the reader of the half made file has come."""
@@ -138,46 +127,45 @@ class Fetch(unittest.TestCase):
         self.assertEqual(process.returncode, 0, error)
 
     def test_bad_surroundings_are_one_line(self) -> None:
-        self.instance.environment.pop("BOOT_REGION")
-        self.assert_one_line(self.instance.run("fetch.py", *self.words()), "BOOT_REGION is not set")
-        (self.instance.root / "etc/paddock/bootstrap.env").write_text(f"BOOT_REGION={REGION}\n")
-        self.assertEqual(self.instance.run("fetch.py", *self.words()).returncode, 0, "a person's shell knows what the units know")
+        self.agent.environment.pop("BOOT_REGION")
+        self.assert_one_line(self.agent.run("fetch.py", *self.words()), "BOOT_REGION is not set")
+        (self.agent.root / "etc/paddock/bootstrap.env").write_text(f"BOOT_REGION={REGION}\n")
+        self.assertEqual(self.agent.run("fetch.py", *self.words()).returncode, 0, "a person's shell knows what the units know")
         self.path.unlink()
         self.path.mkdir()
-        self.assert_one_line(self.instance.run("fetch.py", *self.words()), str(self.path))
+        self.assert_one_line(self.agent.run("fetch.py", *self.words()), str(self.path))
 
     def test_a_wrong_checksum_is_one_line_and_leaves_nothing(self) -> None:
         wrong = "0" * 64
-        self.assert_one_line(self.instance.run("fetch.py", *self.words(wanted=wrong)), URI, f"wanted {wrong}", f"got {SUM}")
+        self.assert_one_line(self.agent.run("fetch.py", *self.words(wanted=wrong)), URI, f"wanted {wrong}", f"got {SUM}")
         self.assertEqual(self.left(), [])
 
     def test_no_checksum_is_refused_before_anything_is_asked(self) -> None:
-        self.assert_one_line(self.instance.run("fetch.py", *self.words(wanted="")), URI, "SHA-256")
+        self.assert_one_line(self.agent.run("fetch.py", *self.words(wanted="")), URI, "SHA-256")
         self.assertEqual(self.cloud.front.requests, [])
 
     def test_a_missing_object_and_a_missing_bucket(self) -> None:
-        done = self.instance.run("fetch.py", *self.words("s3://models/none.gguf"))
+        done = self.agent.run("fetch.py", *self.words("s3://models/none.gguf"))
         self.assert_one_line(done, "s3://models/none.gguf: NoSuchKey", "see that it exists")
-        self.assert_one_line(self.instance.run("fetch.py", *self.words("s3://nobody/x")), "s3://nobody/x: NoSuchBucket")
+        self.assert_one_line(self.agent.run("fetch.py", *self.words("s3://nobody/x")), "s3://nobody/x: NoSuchBucket")
 
     def test_a_denied_object_names_the_right(self) -> None:
         # As S3 says it; moto lets everybody do everything.
         said = b"<Error><Code>AccessDenied</Code><Message>User: arn:x is not authorized to perform: s3:GetObject</Message></Error>"
         self.cloud.front.refused["/models/secret"] = (403, said)
-        done = self.instance.run("fetch.py", *self.words("s3://models/secret"))
+        done = self.agent.run("fetch.py", *self.words("s3://models/secret"))
         self.assert_one_line(done, "s3://models/secret: AccessDenied: User: arn:x", "let the instance's role have s3:GetObject")
 
     def test_no_role(self) -> None:
-        bare = Instance(self.cloud, "agent", has_role=False)
-        self.addCleanup(bare.close)
+        bare = self.instance("agent", has_role=False)
         self.assert_one_line(bare.run("fetch.py", *self.words()), "no credentials", "instance profile")
 
     def test_cleartext_and_unknown_schemes_are_refused(self) -> None:
-        self.assert_one_line(self.instance.run("fetch.py", *self.words("http://example.com/m.gguf")), "use https://")
-        self.assert_one_line(self.instance.run("fetch.py", *self.words("ftp://example.com/m")), "neither s3://")
+        self.assert_one_line(self.agent.run("fetch.py", *self.words("http://example.com/m.gguf")), "use https://")
+        self.assert_one_line(self.agent.run("fetch.py", *self.words("ftp://example.com/m")), "neither s3://")
 
     def test_curl_signs_as_botocore_does(self) -> None:
-        self.instance.run("fetch.py", *self.words())
+        self.agent.run("fetch.py", *self.words())
         seen = self.cloud.front.requests[0]
         self.assertEqual(seen["path"], "/models/models/a%20model%2B%281%29.gguf")
         self.assertEqual(seen["headers"]["x-amz-content-sha256"], hashlib.sha256(b"").hexdigest(), "a GET has no body")
@@ -189,7 +177,7 @@ class Fetch(unittest.TestCase):
         front = self.cloud.front
         front.gate.clear()
         front.let_through = 1
-        process = self.instance.start("fetch.py", *self.words(), FETCH_TOKEN="hf-secret-token")
+        process = self.agent.start("fetch.py", *self.words(), FETCH_TOKEN="hf-secret-token")
         wait_until(lambda: len(front.ranges()) == 4, "four parts are under way")
         shown = []
         for entry in Path("/proc").glob("[0-9]*/cmdline"):

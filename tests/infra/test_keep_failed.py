@@ -7,26 +7,16 @@ import unittest
 from typing import Any
 from unittest import mock
 
-from instance import BOOT, REGION, Cloud, Instance
+from instance import BOOT, REGION, CloudCase
 
 sys.path.insert(0, str(BOOT))
 import aws  # noqa: E402
 import keep_failed  # noqa: E402
 
 
-class KeepFailed(unittest.TestCase):
-    cloud: Cloud
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.cloud = Cloud()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.cloud.close()
-
+class KeepFailed(CloudCase):
     def setUp(self) -> None:
-        self.cloud.reset()
+        super().setUp()
         self.groups, ec2 = self.cloud.client("autoscaling"), self.cloud.client("ec2")
         image = ec2.describe_images()["Images"][0]["ImageId"]
         self.groups.create_launch_configuration(LaunchConfigurationName="l", ImageId=image, InstanceType="t4g.small")
@@ -34,9 +24,8 @@ class KeepFailed(unittest.TestCase):
                                               DesiredCapacity=2, AvailabilityZones=[REGION + "a"])
         self.instances = [one["InstanceId"] for one in self.group()["Instances"]]
         # The metadata and the environment of an instance, for the script's own functions here.
-        self.instance = Instance(self.cloud, "agent")
-        self.addCleanup(self.instance.close)
-        patch = mock.patch.dict("os.environ", self.instance.environment)
+        self.agent = self.instance("agent")
+        patch = mock.patch.dict("os.environ", self.agent.environment)
         patch.start()
         self.addCleanup(patch.stop)
         self.addCleanup(aws._kept.clear)
@@ -82,19 +71,19 @@ class KeepFailed(unittest.TestCase):
 
     def test_it_is_ended_also_when_it_cannot_be_kept(self) -> None:
         self.cloud.front.refused["/"] = (403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
-        self.instance.program("systemctl", "exit 0\n")
-        done = self.instance.run("keep_failed.py", BOOT_KEEP_FAILED="true")
+        self.agent.program("systemctl", "exit 0\n")
+        done = self.agent.run("keep_failed.py", BOOT_KEEP_FAILED="true")
         self.assertEqual((done.returncode, len(done.stdout.splitlines())), (0, 2), done)
         self.assertIn("not kept: autoscaling DescribeAutoScalingInstances in eu-central-1: AccessDenied", done.stdout)
         self.assertIn("its agent runs", done.stdout)
 
     def test_the_script(self) -> None:
-        self.instance.program("systemctl", "exit 0\n")
-        done = self.instance.run("keep_failed.py", BOOT_KEEP_FAILED="true")
+        self.agent.program("systemctl", "exit 0\n")
+        done = self.agent.run("keep_failed.py", BOOT_KEEP_FAILED="true")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(len(done.stdout.splitlines()), 2, done.stdout)
         self.assertIn("not kept: it is in no Auto Scaling group", done.stdout)
-        done = self.instance.run("keep_failed.py", BOOT_KEEP_FAILED="false")
+        done = self.agent.run("keep_failed.py", BOOT_KEEP_FAILED="false")
         self.assertEqual(done.stdout, "i-0123456789abcdef0: its agent runs: the balancer ends it, or --orphan-timeout\n")
 
 

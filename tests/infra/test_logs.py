@@ -10,7 +10,7 @@ import unittest
 import unittest.mock
 from typing import Any
 
-from instance import BOOT, INSTANCE, Cloud, Instance, kill, wait_until
+from instance import BOOT, INSTANCE, CloudCase, kill, wait_until
 
 sys.path.insert(0, str(BOOT))
 import logs  # noqa: E402
@@ -24,26 +24,15 @@ def entry(number: int, message: Any, **more: Any) -> dict[str, Any]:
     return {**said, **more}
 
 
-class Shipping(unittest.TestCase):
-    cloud: Cloud
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.cloud = Cloud()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.cloud.close()
-
+class Shipping(CloudCase):
     def setUp(self) -> None:
-        self.cloud.reset()
+        super().setUp()
         self.logs = self.cloud.client("logs")
-        self.instance = Instance(self.cloud, "agent")
-        self.addCleanup(self.instance.close)
-        self.journal = self.instance.root / "journal"
+        self.agent = self.instance("agent")
+        self.journal = self.agent.root / "journal"
         # As journalctl: all there is, or what comes after a cursor; and then it waits.
-        self.instance.program("journalctl", f"""
-echo "$@" >> {self.instance.root}/journalctl.calls
+        self.agent.program("journalctl", f"""
+echo "$@" >> {self.agent.root}/journalctl.calls
 after=$(grep -o 'after-cursor=.*' <<< "$*" | cut -d= -f2)
 if [[ -n "$after" ]]; then sed "0,/\\"$after\\"/d" {shlex.quote(str(self.journal))}; else cat {shlex.quote(str(self.journal))}; fi
 exec sleep 600
@@ -64,7 +53,7 @@ exec sleep 600
         return [event["message"] for event in said["events"]]
 
     def start(self):
-        process = self.instance.start("logs.py")
+        process = self.agent.start("logs.py")
         self.addCleanup(lambda: process.poll() is None and kill(process))
         return process
 
@@ -101,21 +90,21 @@ exec sleep 600
         self.group()
         self.write(entry(1, "first"))
         process = self.start()
-        cursor = self.instance.root / "state" / "cursor"
+        cursor = self.agent.root / "state" / "cursor"
         wait_until(cursor.exists, "the place is kept")
         kill(process)
         self.write(entry(2, "second"))
         self.start()
         wait_until(lambda: len(self.shipped()) == 2, "the second line in CloudWatch")
         self.assertEqual(self.shipped(), ["llama-server: first", "llama-server: second"])
-        calls = (self.instance.root / "journalctl.calls").read_text().splitlines()
+        calls = (self.agent.root / "journalctl.calls").read_text().splitlines()
         self.assertIn("--boot", calls[0])
         self.assertIn("--after-cursor=c1", calls[1])
 
     def test_a_place_that_journalctl_refuses_is_forgotten(self) -> None:
         self.group()
-        (self.instance.root / "state" / "cursor").write_text("broken")
-        self.instance.program("journalctl", f"""
+        (self.agent.root / "state" / "cursor").write_text("broken")
+        self.agent.program("journalctl", f"""
 if [[ "$*" == *after-cursor* ]]; then echo "Failed to seek to cursor" >&2; exit 1; fi
 cat {shlex.quote(str(self.journal))}
 exec sleep 600
@@ -123,7 +112,7 @@ exec sleep 600
         self.write(entry(1, "first"))
         self.start()
         wait_until(lambda: self.shipped() == ["llama-server: first"], "the line in CloudWatch")
-        cursor = self.instance.root / "state" / "cursor"
+        cursor = self.agent.root / "state" / "cursor"
         wait_until(lambda: cursor.exists() and cursor.read_text() == "c1", "the new place is kept")
 
 

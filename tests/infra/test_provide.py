@@ -12,6 +12,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import tool
 from deployment import Case
 from instance import wait_until
 
@@ -95,11 +96,11 @@ class Provide(Case):
             self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done)
             self.assertIn(said, done.stderr)
 
-    @unittest.skipUnless(shutil.which("gcc"), "no gcc here: missing libraries are not checked")
     def test_a_library_that_the_image_lacks_is_named(self) -> None:
+        gcc = tool.needed("gcc", "Debian: apt-get install gcc")
         with tempfile.TemporaryDirectory() as folder:
             for name, needs in (("gone", []), ("ggml", ["-L.", "-Wl,--no-as-needed", "-lgone"])):
-                words = ["gcc", "-shared", "-x", "c", os.devnull, "-x", "none", "-o", f"lib{name}.so", *needs]
+                words = [gcc, "-shared", "-x", "c", os.devnull, "-x", "none", "-o", f"lib{name}.so", *needs]
                 subprocess.run(words, cwd=folder, check=True)
             library = (Path(folder) / "libggml.so").read_bytes()
         done = self.agent.run("provide.py", **{**self.wanted, **self.archive(library)})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tempfile
 import unittest
 from pathlib import Path
@@ -14,6 +13,7 @@ from examples import ROOT
 import answers
 import offline
 import provider_schema
+import tool
 
 FOLDERS = {
     "autoscaling-group",
@@ -29,8 +29,7 @@ FOLDERS = {
 class Schema(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        if shutil.which("npm") is None:
-            raise unittest.SkipTest("npm is not installed, so there is no package to read")
+        tool.needed("npm", "Debian: apt-get install nodejs npm")
         schema = json.loads(provider_schema.extract(FOLDERS, offline.CACHE).read_text())
         cls.provider, cls.resources, cls.data = schema["provider"], schema["resources"], schema["data"]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import tempfile
 import unittest
@@ -18,6 +16,7 @@ from examples import ROOT, Example, examples
 import lint
 import offline
 import render
+import tool
 from instance import metadata
 
 USER_DATA_BYTES_MAX = 16384
@@ -27,7 +26,6 @@ SECRETS = re.compile(r"hf_[A-Za-z0-9]{10}|AKIA[A-Z0-9]{12}|ASIA[A-Z0-9]{12}|PRIV
 TOKEN_BY_VALUE = re.compile(r"^\s*\w*(TOKEN|PASSWORD|SECRET|API_KEY)=", re.M)
 """A setting whose value would be the secret itself; those that name a parameter or a file end otherwise."""
 
-PROGRAM = ROOT / "target" / "debug" / "paddock"
 ROLES = {"balancer": ROOT / "infra/systemd/balancer/paddock-balancer.service", "agent": ROOT / "infra/systemd/agent/paddock-agent.service"}
 CALLS = json.loads((ROOT / "terraform" / "actions.json").read_text())
 
@@ -38,8 +36,7 @@ class Rendered(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.examples = examples()
-        if shutil.which("terraform") is None:
-            raise unittest.SkipTest("terraform is not installed, so no example was rendered")
+        tool.terraform()
 
 
 class All(Rendered):
@@ -56,14 +53,13 @@ class UserData(Rendered):
                 self.assertEqual(1 + len(groups), len(example.user_data()))
 
     def test_is_what_cloud_init_takes(self) -> None:
-        if shutil.which("cloud-init") is None and os.environ.get("PADDOCK_TEST_TOOLS") != "required":
-            self.skipTest("cloud-init is not installed (Debian: apt-get install cloud-init)")
+        cloud_init = tool.needed("cloud-init", "Debian: apt-get install cloud-init")
         for example in self.examples:
             for file in example.user_data():
                 with self.subTest(f"{example.name}/{file.name}"):
-                    command = ["cloud-init", "schema", "--config-file", str(file)]
+                    command = [cloud_init, "schema", "--config-file", str(file)]
                     done = subprocess.run(command, capture_output=True, text=True, check=False)
-                    self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+                    self.assertEqual((0, ""), (done.returncode, done.stderr), done.stdout)
 
     def test_fits(self) -> None:
         for example in self.examples:
@@ -93,18 +89,14 @@ def started(role: str, token: Path) -> list[str]:
     """What the role's unit starts, with this machine's program and a token's file."""
     unit = ROLES[role].read_text().replace("\\\n", " ")
     line = re.search(r"^ExecStart=(.*)$", unit, re.M)[1].replace("%d/token", str(token))
-    return [str(PROGRAM), *shlex.split(line)[1:]]
+    return [tool.paddock(), *shlex.split(line)[1:]]
 
 
 class Settings(Rendered):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        if not PROGRAM.exists():
-            raise unittest.SkipTest(f"there is no {PROGRAM}, which would say whether it takes the settings: cargo build")
-        told = subprocess.run([PROGRAM, "balancer", "--help"], capture_output=True, text=True, check=True).stdout
-        if not re.search(r"^\s+--check\b", told, re.M):
-            raise unittest.SkipTest(f"{PROGRAM} has no --check yet: nobody asks it whether it takes the settings")
+        tool.paddock()
         cls.imds = metadata()
         cls.addClassCleanup(cls.imds.close)
 

@@ -14,6 +14,7 @@ from examples import RENDERED, ROOT
 
 import check
 import offline
+import tool
 
 SOUND = Path(__file__).with_name("sound")
 
@@ -21,8 +22,7 @@ SOUND = Path(__file__).with_name("sound")
 class SeededMistakes(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        if shutil.which("terraform") is None:
-            raise unittest.SkipTest("terraform is not installed, so nothing finds mistakes")
+        tool.terraform()
         cls.running = ExitStack()
         cls.addClassCleanup(cls.running.close)
         cls.environment = cls.running.enter_context(offline.stand_in([SOUND]))
@@ -95,6 +95,13 @@ class SeededMistakes(unittest.TestCase):
     def test_missing_permission(self) -> None:
         self.found(
             ["the balancer's policy lacks autoscaling:SetDesiredCapacity"], without_action="autoscaling:SetDesiredCapacity"
+        )
+
+    def test_a_role_whose_policy_was_lost(self) -> None:
+        self.found(
+            ["the balancer's role has no policy"],
+            right='resource "aws_iam_role_policy" "balancer" {',
+            wrong='resource "aws_iam_role_policy" "other" {',
         )
 
     def test_right_that_nothing_needs(self) -> None:
