@@ -56,7 +56,7 @@ def begin() -> None:
 def main() -> int:
     try:
         begin()
-    except (aws.Trouble, subprocess.CalledProcessError, OSError) as trouble:
+    except (aws.Trouble, subprocess.CalledProcessError, KeyError, OSError) as trouble:
         print(f"begin: {trouble}", file=sys.stderr)
         return 1
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unittest
 
 from deployment import Case
+from instance import wait_until
 
 
 class Bundle(Case):
@@ -24,6 +25,16 @@ class Bundle(Case):
         script.chmod(0o600)
         agent.run("begin.py")
         self.assertEqual(script.stat().st_mode & 0o777, 0o644)
+
+    def test_the_first_boot_waits_for_them_and_says_so_once(self) -> None:
+        agent = self.instance("agent")
+        run = agent.start("begin.py")
+        wait_until(lambda: len(self.cloud.front.requests) >= 3, "it has asked again and again")
+        self.bundle("agent", ("/usr/local/lib/paddock/x.py", "x\n"))
+        _, error = run.communicate(timeout=60)
+        self.assertEqual((run.returncode, len(error.splitlines())), (0, 1), error)
+        self.assertIn("NoSuchKey", error)
+        self.assertIn("tried again for 10 minutes", error)
 
     def test_those_of_the_last_boot_go_on(self) -> None:
         agent = self.instance("agent")

@@ -258,6 +258,22 @@ class Web(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.path.read_bytes(), CONTENT)
 
+    def test_its_bytes_are_on_the_disk_before_its_name_and_the_stamp(self) -> None:
+        script = ("import os, sys, fetch\n"
+                  "def sync(file, real=os.fsync):\n"
+                  "    real(file)\n"
+                  "    print('sync', os.path.basename(os.readlink(f'/proc/self/fd/{file}')))\n"
+                  "def replace(new, path, real=os.replace):\n"
+                  "    real(new, path)\n"
+                  "    print('put', os.path.basename(path))\n"
+                  "os.fsync, os.replace = sync, replace\n"
+                  "sys.exit(fetch.main())\n")
+        run = self.instance.python("-c", script, self.site.url + "/m.gguf", SUM, str(self.path), PYTHONPATH=str(BOOT))
+        out, error = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 0, error)
+        said = [line for line in out.splitlines() if line in ("sync m.gguf.partial", "put m.gguf", "put m.gguf.sha256")]
+        self.assertEqual(said, ["sync m.gguf.partial", "put m.gguf", "put m.gguf.sha256"])
+
     def test_a_connection_that_breaks_goes_on_where_it_broke(self) -> None:
         self.cut_bytes = 5000
         done = self.fetch(self.site.url + "/m.gguf")
