@@ -13,8 +13,8 @@ locals {
 
   # In the bucket: these, and the above once more, so that a new version reaches an instance at its next boot.
   scripts = {
-    balancer = ["environment.py", "fetch.py", "management_token.py", "parameters.py", "settings.py", "zram.sh"]
-    agent    = ["environment.py", "fetch.py", "management_token.py", "parameters.py", "provide.py", "settings.py", "store.py"]
+    balancer = ["environment.py", "fetch.py", "management_token.py", "parameters.py", "settings.py", "step.py", "zram.sh"]
+    agent    = ["environment.py", "fetch.py", "management_token.py", "parameters.py", "provide.py", "settings.py", "step.py", "store.py"]
   }[var.role]
   units = concat(
     [for unit in sort(fileset("${local.infra}/systemd", "both/*")) : unit],
