@@ -74,7 +74,7 @@ class Source:
         what = f"{code}: {message}" if code else answer.curl_says if broke else f"status {answer.status}"
         mend = ""
         if answer.status in (401, 403) and self.region:
-            mend = "; let the instance's role have s3:GetObject on it, and see that it exists: S3 may say the same of both"
+            mend = "; let the instance's role have s3:GetObject on it (and kms:Decrypt on its key), and see that it exists: S3 may say the same of both"
         elif answer.status in (401, 403):
             mend = "; give a token that may read it, in the SSM parameter that FETCH_MODEL_TOKEN_PARAMETER names"
         elif answer.status == 404:
