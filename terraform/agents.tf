@@ -228,9 +228,8 @@ resource "aws_autoscaling_group" "agent" {
     aws_iam_service_linked_role.spot,
     aws_s3_object.agent_settings,
     aws_s3_object.agent_boot,
-    aws_vpc_security_group_ingress_rule.management,
-    aws_vpc_security_group_egress_rule.management,
-    aws_vpc_security_group_ingress_rule.llamacpp,
+    aws_vpc_security_group_ingress_rule.inside,
+    aws_vpc_security_group_egress_rule.inside,
     aws_vpc_security_group_egress_rule.https,
   ]
 }

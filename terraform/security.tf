@@ -36,43 +36,45 @@ resource "aws_vpc_security_group_ingress_rule" "clients" {
   tags              = local.tags
 }
 
-resource "aws_vpc_security_group_ingress_rule" "management" {
-  security_group_id            = aws_security_group.balancer.id
-  description                  = "Agents report to the management port"
+locals {
+  # Between the two of us, and the only ways.
+  inside = {
+    management = {
+      description = "Agents report to the management port"
+      port        = local.management_port
+      from        = aws_security_group.agents.id
+      to          = aws_security_group.balancer.id
+    }
+    llamacpp = {
+      description = "The balancer calls llama.cpp"
+      port        = local.llamacpp_port
+      from        = aws_security_group.balancer.id
+      to          = aws_security_group.agents.id
+    }
+  }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "inside" {
+  for_each = local.inside
+
+  security_group_id            = each.value.to
+  description                  = each.value.description
   ip_protocol                  = "tcp"
-  from_port                    = local.management_port
-  to_port                      = local.management_port
-  referenced_security_group_id = aws_security_group.agents.id
+  from_port                    = each.value.port
+  to_port                      = each.value.port
+  referenced_security_group_id = each.value.from
   tags                         = local.tags
 }
 
-resource "aws_vpc_security_group_ingress_rule" "llamacpp" {
-  security_group_id            = aws_security_group.agents.id
-  description                  = "The balancer calls llama.cpp"
-  ip_protocol                  = "tcp"
-  from_port                    = local.llamacpp_port
-  to_port                      = local.llamacpp_port
-  referenced_security_group_id = aws_security_group.balancer.id
-  tags                         = local.tags
-}
+resource "aws_vpc_security_group_egress_rule" "inside" {
+  for_each = local.inside
 
-resource "aws_vpc_security_group_egress_rule" "llamacpp" {
-  security_group_id            = aws_security_group.balancer.id
-  description                  = "Requests go to llama.cpp"
+  security_group_id            = each.value.from
+  description                  = each.value.description
   ip_protocol                  = "tcp"
-  from_port                    = local.llamacpp_port
-  to_port                      = local.llamacpp_port
-  referenced_security_group_id = aws_security_group.agents.id
-  tags                         = local.tags
-}
-
-resource "aws_vpc_security_group_egress_rule" "management" {
-  security_group_id            = aws_security_group.agents.id
-  description                  = "Agents report to the management port"
-  ip_protocol                  = "tcp"
-  from_port                    = local.management_port
-  to_port                      = local.management_port
-  referenced_security_group_id = aws_security_group.balancer.id
+  from_port                    = each.value.port
+  to_port                      = each.value.port
+  referenced_security_group_id = each.value.to
   tags                         = local.tags
 }
 

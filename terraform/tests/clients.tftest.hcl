@@ -54,23 +54,23 @@ run "only_agents_reach_management" {
 
   assert {
     condition = (
-      aws_vpc_security_group_ingress_rule.management.from_port == 8085 && aws_vpc_security_group_ingress_rule.management.to_port == 8085
-      && aws_vpc_security_group_ingress_rule.management.security_group_id == aws_security_group.balancer.id
-      && aws_vpc_security_group_ingress_rule.management.referenced_security_group_id == aws_security_group.agents.id
+      aws_vpc_security_group_ingress_rule.inside["management"].from_port == 8085 && aws_vpc_security_group_ingress_rule.inside["management"].to_port == 8085
+      && aws_vpc_security_group_ingress_rule.inside["management"].security_group_id == aws_security_group.balancer.id
+      && aws_vpc_security_group_ingress_rule.inside["management"].referenced_security_group_id == aws_security_group.agents.id
     )
     error_message = "The management port admits the agents' security group, and nobody else."
   }
 
   assert {
-    condition     = aws_vpc_security_group_ingress_rule.management.cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.management.cidr_ipv6 == null
+    condition     = aws_vpc_security_group_ingress_rule.inside["management"].cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.inside["management"].cidr_ipv6 == null
     error_message = "No network reaches the management port."
   }
 
   assert {
     condition = (
-      aws_vpc_security_group_ingress_rule.llamacpp.from_port == 8088 && aws_vpc_security_group_ingress_rule.llamacpp.to_port == 8088
-      && aws_vpc_security_group_ingress_rule.llamacpp.security_group_id == aws_security_group.agents.id
-      && aws_vpc_security_group_ingress_rule.llamacpp.referenced_security_group_id == aws_security_group.balancer.id
+      aws_vpc_security_group_ingress_rule.inside["llamacpp"].from_port == 8088 && aws_vpc_security_group_ingress_rule.inside["llamacpp"].to_port == 8088
+      && aws_vpc_security_group_ingress_rule.inside["llamacpp"].security_group_id == aws_security_group.agents.id
+      && aws_vpc_security_group_ingress_rule.inside["llamacpp"].referenced_security_group_id == aws_security_group.balancer.id
     )
     error_message = "llama.cpp admits the balancer, and nobody else."
   }
@@ -79,8 +79,8 @@ run "only_agents_reach_management" {
   assert {
     condition = toset(flatten([for file in fileset(path.module, "*.tf") : regexall(
       "resource \"aws_vpc_security_group_ingress_rule\" \"([a-z0-9_]+)\"", file("${path.module}/${file}")
-    )])) == toset(["clients", "management", "llamacpp", "endpoints"])
-    error_message = "These four rules let something in, and no other."
+    )])) == toset(["clients", "inside", "endpoints"]) && toset(keys(aws_vpc_security_group_ingress_rule.inside)) == toset(["management", "llamacpp"])
+    error_message = "These rules let something in, and no other."
   }
 
   assert {
