@@ -42,7 +42,7 @@ def keep(instance: str) -> str:
                                  "ShouldDecrementDesiredCapacity": "true"})
     return (f"kept in Standby for you to look at, and billed until you end it: `aws ssm start-session --target {instance}`, "
             f"then `aws autoscaling terminate-instance-in-auto-scaling-group --instance-id {instance} "
-            "--should-decrement-desired-capacity`")
+            "--no-should-decrement-desired-capacity`: the group does not count it")
 
 
 def agent_runs() -> bool:
