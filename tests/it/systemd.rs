@@ -119,6 +119,15 @@ impl Systemd {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// Of the balancer that runs: one that was started again has a new sign, too.
+    async fn until_further_sign(&self) {
+        let (process, sign) = (self.shows("MainPID").await, self.shows("WatchdogTimestampMonotonic").await);
+        let is_new = async || (self.shows("WatchdogTimestampMonotonic").await != sign).then_some(());
+        eventually("a further sign of life", SOON, is_new).await;
+        assert_eq!(self.shows("MainPID").await, process, "the watchdog had no cause");
+        assert_eq!(self.shows("SubState").await, "running");
+    }
+
     async fn until_shows(&self, property: &str, value: &str) {
         let what = format!("{property} is {value}");
         eventually(&what, SOON, async || (self.shows(property).await == value).then_some(())).await;
@@ -160,9 +169,7 @@ async fn the_units_start_by_a_connection_tell_their_state_and_lose_no_connection
     assert_eq!(http::get(systemd.proxy, "/health").await.status, 200);
     assert_eq!(http::get(systemd.management, "/api/v1/state").await.status, 200);
     systemd.until_shows("ActiveState", "active").await;
-    let sign = systemd.shows("WatchdogTimestampMonotonic").await;
-    let is_new = async || (systemd.shows("WatchdogTimestampMonotonic").await != sign).then_some(());
-    eventually("a further sign of life", SOON, is_new).await;
+    systemd.until_further_sign().await;
 
     let fake = FakeLlama::start(FakeConfig { slots: 512, ..FakeConfig::default() }).await;
     let _agent = Paddock::agent(fake.addr(), systemd.management, &[]);
@@ -182,6 +189,7 @@ async fn a_balancer_that_hangs_is_started_again() {
     let Some(systemd) = Systemd::start().await else { return };
     systemd.done(&["start", SOCKETS[0].0, SOCKETS[1].0, SERVICE]).await;
     assert_eq!(systemd.shows("ActiveState").await, "active", "a start returns when it is ready");
+    systemd.until_further_sign().await;
     systemd.done(&["kill", "--kill-who=main", "--signal=STOP", SERVICE]).await;
     systemd.until_shows("NRestarts", "1").await;
     systemd.until_shows("ActiveState", "active").await;
