@@ -63,6 +63,11 @@ run "aws_ends_no_instance_that_serves" {
   }
 
   assert {
+    condition     = aws_autoscaling_group.agent["cpu"].max_instance_lifetime == null
+    error_message = "A maximum lifetime ends instances that serve."
+  }
+
+  assert {
     condition     = aws_autoscaling_lifecycle_hook.drain["cpu"].lifecycle_transition == "autoscaling:EC2_INSTANCE_TERMINATING"
     error_message = "The hook holds the end of an instance."
   }
@@ -284,5 +289,27 @@ run "logs_do_not_stay_for_ever" {
   assert {
     condition     = aws_cloudwatch_log_group.this.retention_in_days == 30
     error_message = "Logs are kept for a month."
+  }
+}
+
+run "the_role_of_spot_is_the_accounts" {
+  command = plan
+
+  assert {
+    condition     = length(aws_iam_service_linked_role.spot) == 0
+    error_message = "It exists once in an account, so it is not made unasked."
+  }
+}
+
+run "the_role_of_spot_when_it_is_asked_for" {
+  command = plan
+
+  variables {
+    create_spot_service_linked_role = true
+  }
+
+  assert {
+    condition     = one(aws_iam_service_linked_role.spot).aws_service_name == "spot.amazonaws.com"
+    error_message = "A new account has none, and cannot launch spot instances without it."
   }
 }
