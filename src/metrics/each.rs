@@ -1,4 +1,5 @@
-//! One metric for each value of a label. What is counted is found by its place: without a lock, a hash or an allocation.
+//! One metric for each value of a label. What is counted is found by its place: prometheus-client's `Family` takes a lock and a
+//! hash for that, which is right only where the values are not known before (`aws_calls`).
 
 use std::fmt;
 use std::marker::PhantomData;
