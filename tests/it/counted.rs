@@ -163,8 +163,10 @@ async fn what_is_refused_is_counted_by_its_code() {
     for (path, status) in [("/health", 200), ("/tools", 403), ("/favicon.ico", 404), ("/props", 503)] {
         assert_eq!(http::get(addr, path).await.status, status, "{path}");
     }
-    let large = json!({"prompt": "~".repeat(2 << 20)});
-    assert_eq!(post_json(addr, CHAT, &large).await.status, 413);
+    // Only its head: a client that is still sending when the gateway has closed may find a reset instead of its answer.
+    let mut large = RawClient::connect(addr).await;
+    large.send(format!("POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 2 << 20)).await;
+    assert_eq!(large.head().await.status, 413);
     let mut doubtful = RawClient::connect(addr).await;
     doubtful
         .send("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 0\r\n\r\n")
