@@ -18,6 +18,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod dashboard;
 pub mod fleet;
 pub mod gate;
 pub mod inherited;

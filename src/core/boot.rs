@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::event::{BootAges, InstanceState};
 use super::ids::{InstanceId, Mono};
@@ -19,7 +19,7 @@ const BOOT_LEFT_MIN: Duration = Duration::from_secs(1);
 const SERVICE_SMOOTHING: u32 = 5;
 
 /// The parts of a boot, in their order. Each ends with what its comment says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BootPhase {
     /// The fleet launched the machine.

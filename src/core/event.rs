@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ids::{
     AgentKey, Connection, GroupId, InstanceId, LeaseId, Mono, OperationId, PoolId, RequestId, TenantId,
@@ -191,7 +191,7 @@ pub struct AgentReport {
 }
 
 /// What a machine has learnt about its own end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// Why.
     pub reason: NoticeReason,
@@ -200,7 +200,7 @@ pub struct Notice {
 }
 
 /// Why a machine is about to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeReason {
     /// The spot market takes it back.
@@ -227,7 +227,7 @@ pub struct BootAges {
 }
 
 /// Where in its start a server is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Nothing answers on its port yet.
@@ -267,7 +267,7 @@ pub struct InstanceObserved {
 }
 
 /// The part of its life that an instance is in.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceState {
     /// Asked for, not there yet.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::boot::BootLog;
 use super::event::{InstanceState, NoticeReason, OperationFailure, Phase};
@@ -21,7 +21,7 @@ pub(super) const LOST_AGENT_GRACE: Duration = Duration::from_secs(30);
 const NAME_WAIT: Duration = Duration::from_secs(10);
 
 /// Why nothing new is sent to an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Drain {
     /// It was idle, or the others can carry its load. An arrival cancels it, until its end was asked for.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Core;
 use super::boot::Boot;
@@ -17,7 +17,7 @@ pub use super::instances::Drain;
 use super::instances::Instance;
 
 /// The whole state at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Requests that wait.
     pub requests_buffered: usize,
@@ -32,7 +32,7 @@ pub struct Snapshot {
 }
 
 /// One pool.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PoolSnapshot {
     /// Which.
     pub pool: PoolId,
@@ -59,10 +59,105 @@ pub struct PoolSnapshot {
     pub instances: Vec<InstanceSnapshot>,
     /// The last boots, the latest last.
     pub boots: Vec<BootSnapshot>,
+    /// The last things worth telling, the latest last.
+    pub happenings: Vec<HappeningSnapshot>,
+    /// What its instances ran and cost.
+    pub ledger: LedgerSnapshot,
+}
+
+/// Something worth telling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HappeningSnapshot {
+    /// How long ago, in seconds.
+    pub ago_seconds: f64,
+    /// What.
+    pub kind: HappeningKind,
+    /// In which group.
+    pub group: Option<GroupId>,
+    /// Which instance.
+    pub instance: Option<InstanceId>,
+    /// Why, in words.
+    pub cause: Option<Arc<str>>,
+}
+
+/// What is worth telling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HappeningKind {
+    /// The fleet was asked for an instance.
+    WakeAsked,
+    /// It refused.
+    WakeFailed,
+    /// Its answer was lost.
+    WakeUnknown,
+    /// Its group tried to launch an instance, and failed.
+    LaunchFailed,
+    /// An instance did not come up.
+    BootFailed,
+    /// An instance has slots to offer.
+    Registered,
+    /// Nothing new is sent to an instance, and it will end.
+    DrainBegan,
+    /// An instance ended that was not asked to.
+    Lost,
+    /// An instance ended that was.
+    Ended,
+}
+
+/// What a pool's instances ran and cost, in UTC days and months. Every sum of money is an estimate.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LedgerSnapshot {
+    /// Since the present day began.
+    pub today: UsageSnapshot,
+    /// Since the present month began.
+    pub month: UsageSnapshot,
+    /// The same of each group.
+    pub groups: Vec<LedgerGroupSnapshot>,
+    /// The most that a day may cost, where that is limited.
+    pub budget: Option<BudgetSnapshot>,
+}
+
+/// One group's part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerGroupSnapshot {
+    /// Which.
+    pub group: GroupId,
+    /// What an hour of one instance costs, in USD, where that is known.
+    pub price_per_hour: Option<f64>,
+    /// Since the present day began.
+    pub today: UsageSnapshot,
+    /// Since the present month began.
+    pub month: UsageSnapshot,
+}
+
+/// What was used in a span.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct UsageSnapshot {
+    /// Of all instances together.
+    pub instance_seconds: f64,
+    /// Of these, with something to serve.
+    pub busy_seconds: f64,
+    /// The others: boots, the wait for the next request, and drains.
+    pub idle_seconds: f64,
+    /// What it cost, in USD; none without a price.
+    pub cost_usd: Option<f64>,
+    /// What one instance of the first group that never ends would have cost; none without a price.
+    pub always_on_usd: Option<f64>,
+}
+
+/// A limit to what a day costs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BudgetSnapshot {
+    /// In USD.
+    pub usd_per_day: f64,
+    /// Whether nothing more is started today.
+    pub is_exhausted: bool,
+    /// When the next day begins, in seconds.
+    pub ends_in_seconds: f64,
 }
 
 /// One group.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupSnapshot {
     /// Which.
     pub group: GroupId,
@@ -85,7 +180,7 @@ pub struct GroupSnapshot {
 }
 
 /// A boot that came to its end.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BootSnapshot {
     /// Of which instance.
     pub instance: InstanceId,
@@ -96,7 +191,7 @@ pub struct BootSnapshot {
 }
 
 /// One instance.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InstanceSnapshot {
     /// Its id.
     pub id: InstanceId,
@@ -121,7 +216,7 @@ pub struct InstanceSnapshot {
 }
 
 /// One agent.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentSnapshot {
     /// Its key in the core.
     pub key: AgentKey,
@@ -191,6 +286,8 @@ impl Core {
                     groups: pool.groups.iter().map(|(&id, group)| self.group_snapshot(id, group)).collect(),
                     instances: pool.instances.iter().map(|(id, i)| self.instance_snapshot(id, i)).collect(),
                     boots: pool.boots.last().map(boot_snapshot).collect(),
+                    happenings: Vec::new(),
+                    ledger: LedgerSnapshot::default(),
                 }
             })
             .collect();

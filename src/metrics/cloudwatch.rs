@@ -21,7 +21,7 @@ use std::time::Duration;
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::config::Builder;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::{AwsCalls, CountCalls, Gauges};
@@ -148,7 +148,7 @@ impl Put for Way {
 pub struct Puts(Mutex<PutsSnapshot>);
 
 /// The same at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutsSnapshot {
     /// Puts that worked.
     pub puts: u64,
