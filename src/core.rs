@@ -25,6 +25,7 @@ mod fleet;
 mod groups;
 pub mod ids;
 mod instances;
+mod journal;
 mod notice;
 mod observe;
 mod outlook;
@@ -271,6 +272,11 @@ impl Core {
         }
         self.refuse_hopeless();
         self.note_unasked();
+    }
+
+    /// Nothing happened until now: for a look at the ages of what did.
+    pub fn pass_time(&mut self, now: Now) {
+        self.now = self.now.max(now.mono);
     }
 
     /// The next thing to do, once.

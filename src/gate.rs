@@ -19,7 +19,7 @@ use http::HeaderValue;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::Clock;
-use crate::core::snapshot::Snapshot;
+use crate::core::snapshot::{Load, Snapshot};
 use crate::core::{
     Action, AgentId, AgentKey, AgentReport, Arrival, AttemptFailure, BootPhases, Command, Config, Connection,
     Core, Event, Incarnation, LeaseId, Mono, Now, OperationId, Outlook, Plan, PoolConfig, PoolId, Rejection,
@@ -314,9 +314,16 @@ impl Gate {
     /// The state, and the id under which each agent reports.
     #[must_use]
     pub fn snapshot(&self) -> (Snapshot, BTreeMap<AgentKey, Arc<str>>) {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        inner.core.pass_time(self.now());
         let ids = inner.agents.iter().map(|(id, known)| (known.key, id.clone())).collect();
         (inner.core.snapshot(), ids)
+    }
+
+    /// How much there is and is used, without the rest of the state.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.lock().core.load()
     }
 
     /// Where everything that happens is counted: every part has the gate.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::core::snapshot::{Drain, Snapshot};
-use crate::core::{Action, Event, GroupId, InstanceId, Mono, OperationId, PoolId};
+use crate::core::{Action, Core, Event, GroupId, InstanceId, Mono, OperationId, PoolId};
 use crate::fleet::{Fleet, FleetError, FleetNews, TERMINATE_GRACE};
 use crate::gate::{Gate, Registration};
 use crate::metrics::WakeResult;
@@ -221,11 +221,7 @@ fn words(action: &Action, fleet: &Fleet) -> String {
 fn reason(action: &Action, state: &Snapshot) -> String {
     let pool = state.pools.iter().find(|pool| pool.pool == action.pool());
     match action {
-        Action::Wake { .. } => match pool.map_or(0, |pool| pool.requests_buffered) {
-            0 => "there are fewer than --min-instances".to_owned(),
-            1 => "1 request waits".to_owned(),
-            waiting => format!("{waiting} requests wait"),
-        },
+        Action::Wake { .. } => Core::wake_reason(pool.map_or(0, |pool| pool.requests_buffered)),
         Action::Withdraw { group, .. } => {
             let group = pool.and_then(|pool| pool.groups.iter().find(|known| known.group == *group));
             let cause = group.and_then(|group| group.cause.clone());

@@ -10,6 +10,7 @@ use super::ids::{GroupId, InstanceId, Mono, OperationId, PoolId};
 use super::instances::{Drain, Progress};
 use super::rest::REST_INTERVAL;
 use super::scaling::{Launch, Pool};
+use super::snapshot::HappeningKind;
 use super::{Broken, Core, Timer};
 
 /// The pause before a step that failed is repeated; it doubles with each failure in a row, up to the maximum.
@@ -65,6 +66,8 @@ impl Core {
                     accepted_at: None,
                 };
                 pool.launches.extend(std::iter::repeat_n(launch, more));
+                let reason = Core::wake_reason(pool.queue.len()).into();
+                pool.journal.of_group(now, HappeningKind::WakeAsked, gid, Some(reason));
                 let deadline = now + pool.config.boot_timeout;
                 self.arm_by(Timer::Boot(id), deadline);
                 Step::Wake { group: gid, instances }
@@ -221,6 +224,7 @@ impl Core {
                 if let Some(group) = pool.groups.get_mut(&gid) {
                     group.wish_not_put();
                 }
+                self.note_of_group(id, HappeningKind::WakeFailed, gid, cause);
                 self.asking_failed(id, kind);
                 self.boot_failed(id, Some(gid), kind, cause);
             }
@@ -280,6 +284,7 @@ impl Core {
         let Some(pool) = self.pools.get_mut(&id) else { return };
         match step {
             Step::Wake { group: gid, .. } => {
+                pool.journal.of_group(now, HappeningKind::WakeUnknown, gid, None);
                 pool.uncertain_since = Some(now);
                 if let Some(group) = pool.groups.get_mut(&gid) {
                     group.written_at = None;
@@ -365,8 +370,10 @@ impl Core {
             self.reindex(key);
         }
         for (group, cause) in causes {
-            let cause = format!("no server within {}s of its launch ({cause})", boot_timeout.as_secs());
-            self.boot_failed(id, Some(group), OperationFailure::Transient, &cause.into());
+            let cause =
+                format!("no server within {}s of its launch ({cause})", boot_timeout.as_secs()).into();
+            self.note_of_group(id, HappeningKind::BootFailed, group, &cause);
+            self.boot_failed(id, Some(group), OperationFailure::Transient, &cause);
         }
         if let Some(at) = next {
             self.arm_by(Timer::Boot(id), at);

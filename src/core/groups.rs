@@ -11,6 +11,7 @@ use super::event::{GroupObserved, OperationFailure};
 use super::fleet::{Step, growing_pause};
 use super::ids::{GroupId, InstanceId, Mono, OperationId, PoolId};
 use super::scaling::{Launch, Pool};
+use super::snapshot::HappeningKind;
 use super::{Core, Timer};
 
 /// How long a group is left alone that had nothing to give.
@@ -307,6 +308,7 @@ impl Core {
                 group.give_up(1, now);
             }
         }
+        self.note_of_group(id, HappeningKind::LaunchFailed, gid, cause);
         self.boot_failed(id, Some(gid), kind, cause);
     }
 

@@ -11,6 +11,7 @@ use super::event::{InstanceState, NoticeReason, OperationFailure, Phase};
 use super::groups::Origin;
 use super::ids::{AgentKey, GroupId, InstanceId, Mono, PoolId};
 use super::scaling::Launch;
+use super::snapshot::HappeningKind;
 use super::trouble::Trouble;
 use super::{Core, Timer};
 
@@ -297,7 +298,11 @@ impl Core {
             instance.rest_since = now;
             instance.is_overdue = false;
             instance.boot.registered(serving_since.unwrap_or(now));
+            let took = instance.boot.phases().into_iter().flatten().sum::<Duration>().as_secs();
             // How long somebody else's took is not known.
+            let took = (instance.origin == Origin::Asked).then(|| format!("after {took} s").into());
+            let which = (&instance_id, instance.group);
+            pool.journal.of_instance(now, HappeningKind::Registered, which, took);
             if instance.origin == Origin::Asked {
                 self.booted.push(instance.boot.phases());
                 pool.boots.add(instance_id, &instance.boot);
@@ -314,6 +319,8 @@ impl Core {
             instance.drain = Some(Drain::Fault);
             let cause = error.unwrap_or_else(|| "its llama.cpp cannot be used".into());
             let group = instance.group;
+            let told = Some(cause.clone());
+            pool.journal.of_instance(now, HappeningKind::BootFailed, (&instance_id, group), told);
             self.boot_failed(id, Some(group), OperationFailure::Permanent, &cause);
         }
     }

@@ -5,6 +5,7 @@ use super::dispatch::LeaseState;
 use super::event::{Command, Notice, NoticeReason};
 use super::ids::{AgentKey, LeaseId};
 use super::instances::Drain;
+use super::snapshot::HappeningKind;
 
 impl Core {
     /// An agent's report says that its machine is about to end, and the one before did not: attempts whose answer has
@@ -36,13 +37,18 @@ impl Core {
         let notice = agent.report.notice.map(|notice| notice.reason);
         let (pool, instance) = (agent.pool, agent.instance.clone());
         let Some(pool) = self.pools.get_mut(&pool) else { return };
-        let Some(instance) = instance.and_then(|id| pool.instances.get_mut(&id)) else { return };
+        let Some(id) = instance else { return };
+        let Some(instance) = pool.instances.get_mut(&id) else { return };
         if instance.notice == notice {
             return;
         }
         instance.notice = notice;
         self.plan_changed = true;
         let is_being_ended = !instance.is_there() || instance.is_end_asked();
+        if let Some(reason) = notice.filter(|_| !instance.is_ending()) {
+            let cause = Some(reason.words().into());
+            pool.journal.of_instance(self.now, HappeningKind::DrainBegan, (&id, instance.group), cause);
+        }
         match notice {
             Some(_) if instance.drain != Some(Drain::Fault) => instance.drain = Some(Drain::Notice),
             None if instance.drain == Some(Drain::Notice) && !is_being_ended => instance.drain = None,

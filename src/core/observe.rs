@@ -8,8 +8,10 @@ use super::event::{Command, GroupObserved, InstanceObserved, InstanceState, Oper
 use super::groups::{Origin, SETTLE};
 use super::ids::{GroupId, InstanceId, Mono, OperationId, PoolId};
 use super::instances::{Drain, Instance, Progress};
+use super::journal::FLEET_ENDS_IT;
 use super::rest::REST_INTERVAL;
 use super::scaling::{Launch, Pool};
+use super::snapshot::HappeningKind;
 use super::{Core, Timer};
 
 /// An instance whose end was asked for, and which is still shown as running after this time, was not ended.
@@ -109,6 +111,15 @@ impl Core {
             instance.state = seen.state;
             match instance.state {
                 InstanceState::Terminating | InstanceState::TerminatingWait => {
+                    if !instance.is_ending() {
+                        let which = (&instance_id, instance.group);
+                        pool.journal.of_instance(
+                            now,
+                            HappeningKind::DrainBegan,
+                            which,
+                            Some(FLEET_ENDS_IT.into()),
+                        );
+                    }
                     instance.drain = Some(Drain::Notice);
                     if let Progress::Asked { at } = instance.complete
                         && at + TERMINATION_SHOWN_MAX <= as_of
@@ -142,6 +153,7 @@ impl Core {
                 pool.ended.pop_front();
             }
             pool.ended.push_back(instance_id.clone());
+            pool.journal.gone(self.now, instance_id, &instance, cause);
         }
         for &agent in &instance.agents {
             let leases = self.agents.get(&agent).map(|agent| agent.leases.clone()).unwrap_or_default();

@@ -4,7 +4,9 @@ use super::event::InstanceState;
 use super::groups::{Group, Origin};
 use super::ids::{InstanceId, PoolId};
 use super::instances::{Drain, Instance, LOST_AGENT_GRACE, Progress};
+use super::journal::{NOT_HEARD, NOT_NEEDED};
 use super::registry::Agent;
+use super::snapshot::HappeningKind;
 use super::{Core, Timer};
 
 /// How often it is asked again whether an instance may rest.
@@ -48,6 +50,8 @@ impl Core {
         let Some(pool) = self.pools.get_mut(&id) else { return };
         if let Some(instance) = pool.instances.get_mut(instance_id) {
             instance.drain = Some(Drain::Idle);
+            let which = (instance_id, instance.group);
+            pool.journal.of_instance(self.now, HappeningKind::DrainBegan, which, Some(NOT_NEEDED.into()));
             let agents = instance.agents.clone();
             self.plan_changed = true;
             for key in agents {
@@ -89,7 +93,7 @@ impl Core {
         };
         let has_nameless = self.agents.values().any(is_nameless);
         let mut lost = Vec::new();
-        for instance in pool.instances.values_mut() {
+        for (instance_id, instance) in &mut pool.instances {
             let is_lost = instance.agent_lost_at.is_some_and(|at| at + LOST_AGENT_GRACE <= now)
                 || instance.unready_since.is_some_and(|at| at + boot_timeout <= now);
             let group = pool.groups.get(&instance.group);
@@ -102,6 +106,8 @@ impl Core {
             let is_lost = ((is_lost && instance.registered_at.is_some()) || is_forgotten) && !has_rival;
             if is_lost && instance.drain.is_none() && instance.is_there() {
                 instance.drain = Some(Drain::Fault);
+                let which = (instance_id, instance.group);
+                pool.journal.of_instance(now, HappeningKind::DrainBegan, which, Some(NOT_HEARD.into()));
                 lost.extend(instance.agents.iter().copied());
                 self.plan_changed = true;
             }

@@ -11,6 +11,7 @@ use super::fleet::Step;
 use super::groups::{Group, Origin, SETTLE, Withdraw};
 use super::ids::{AgentKey, GroupId, InstanceId, Mono, Now, OperationId, PoolId, RequestId};
 use super::instances::{Drain, Instance, Progress};
+use super::journal::Journal;
 use super::pick::OpenAgents;
 use super::registry::Agent;
 use super::trouble::Trouble;
@@ -85,6 +86,7 @@ pub(super) struct Pool {
     /// When the latest look began that showed the fleet.
     pub(super) seen_at: Option<Mono>,
     pub(super) trouble: Trouble,
+    pub(super) journal: Journal,
     /// Since when the others could have carried the load of the least loaded instance.
     pub(super) surplus_since: Option<Mono>,
     /// Since when requests wait for what nobody has asked for.
@@ -118,6 +120,7 @@ impl Pool {
             is_observed: false,
             seen_at: None,
             trouble: Trouble::default(),
+            journal: Journal::default(),
             surplus_since: None,
             unasked_since: None,
             asking_failed_at: None,

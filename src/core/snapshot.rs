@@ -15,6 +15,7 @@ use super::groups::Group;
 use super::ids::{AgentKey, GroupId, InstanceId, PoolId};
 pub use super::instances::Drain;
 use super::instances::Instance;
+use super::scaling::Pool;
 
 /// The whole state at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -262,7 +263,28 @@ pub struct AgentSnapshot {
     pub leases: usize,
 }
 
+/// What a snapshot says of all pools in sums: for somebody who looks often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Slots of servers that are up.
+    pub slots_total: u32,
+    /// Of these, those that are not free.
+    pub slots_processing: u32,
+    /// Instances that are there or asked for.
+    pub instances: usize,
+}
+
 impl Core {
+    /// How much there is, and how much of it is used.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let connected = self.agents.iter().filter(|(_, agent)| agent.is_connected);
+        let slots = connected.map(|(&key, agent)| (agent.report.slots_total, self.free(key, agent)));
+        let (slots_total, slots_idle) = slots.fold((0, 0), |(total, idle), (t, i)| (total + t, idle + i));
+        let instances = self.pools.values().map(Pool::instances_all).sum();
+        Load { slots_total, slots_processing: slots_total - slots_idle, instances }
+    }
+
     /// The state, as of the last event.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -286,7 +308,7 @@ impl Core {
                     groups: pool.groups.iter().map(|(&id, group)| self.group_snapshot(id, group)).collect(),
                     instances: pool.instances.iter().map(|(id, i)| self.instance_snapshot(id, i)).collect(),
                     boots: pool.boots.last().map(boot_snapshot).collect(),
-                    happenings: Vec::new(),
+                    happenings: pool.journal.told(self.now),
                     ledger: LedgerSnapshot::default(),
                 }
             })
