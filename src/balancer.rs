@@ -117,6 +117,7 @@ pub async fn run(
         own: vec![proxy_addr, management_addr],
         pool: POOL,
         groups: fleet.group_names(),
+        has_page: config.has_page,
         cloudwatch: puts.clone(),
     };
     let stop_management = token.child_token();
@@ -149,12 +150,6 @@ pub async fn run(
         (true, true) => Ok(()),
     }));
     tracing::info!("{summary}");
-    if config.wants_dashboard {
-        tracing::warn!(
-            "--management-dashboard-enable: this version has no dashboard yet; the flag is accepted for Paddler's \
-             command lines, and does nothing"
-        );
-    }
 
     let mut drained = pin!(proxy.drained());
     let failure = tokio::select! {

@@ -41,8 +41,8 @@ pub struct BalancerConfig {
     pub management_token: Option<Secret>,
     /// Networks that agents may name beside their own address.
     pub agent_addr_allow: Vec<IpNet>,
-    /// Whether the dashboard of Paddler 1.x was asked for, which this version does not have.
-    pub wants_dashboard: bool,
+    /// Whether the management address serves a page for people.
+    pub has_page: bool,
     /// Where instances come from.
     pub fleet: FleetConfig,
     /// The limits of the core.

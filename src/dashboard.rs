@@ -1,5 +1,7 @@
 //! What views are shown: the page, the terminal view, and programs that ask.
 
+mod timeline;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use crate::core::snapshot::{self, AgentSnapshot, PoolSnapshot};
 use crate::core::{AgentId, AgentKey, Incarnation, InstanceId, Notice, Phase, PoolId};
 use crate::gate::Gate;
 use crate::metrics::cloudwatch::PutsSnapshot;
+pub use timeline::LastHour;
 
 /// Everything that is known at one moment: what `GET /api/v1/state` answers, and the only type that views see.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,7 +161,7 @@ pub struct Timeline {
 }
 
 /// One moment of the last hour.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// When its step ended, as the time since the Unix epoch in seconds.
     pub at_seconds: f64,

@@ -6,12 +6,16 @@ mod address;
 mod api;
 mod auth;
 mod complaints;
+mod events;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod ingest;
+mod page;
 mod refusal;
+mod session;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -34,11 +38,13 @@ use tracing::{debug, warn};
 
 use crate::clock::Clock;
 use crate::core::PoolId;
+use crate::dashboard::LastHour;
 use crate::gate::Gate;
 use crate::metrics::cloudwatch::Puts;
 
-pub use auth::Token;
 use complaints::Complaints;
+use events::Feed;
+pub use token::Token;
 
 /// Connections at once; more wait to be accepted. Each agent has one.
 const CONNECTIONS_MAX: usize = 4096;
@@ -78,6 +84,8 @@ pub struct ManagementConfig {
     pub pool: PoolId,
     /// What people call the groups of its fleet, in their order.
     pub groups: Vec<Arc<str>>,
+    /// Whether people are served a page.
+    pub has_page: bool,
     /// How publishing to CloudWatch goes, if it is on.
     pub cloudwatch: Option<Arc<Puts>>,
 }
@@ -89,6 +97,8 @@ struct Shared {
     clock: Clock,
     cancel: CancellationToken,
     complaints: Complaints,
+    feed: Feed,
+    last_hour: LastHour,
 }
 
 /// The two ends of a connection, in their canonical form: `::ffff:10.0.0.1` is 10.0.0.1.
@@ -106,8 +116,24 @@ pub async fn serve(
     clock: Clock,
     cancel: CancellationToken,
 ) {
-    let shared = Shared { config, gate, clock, cancel: cancel.clone(), complaints: Complaints::default() };
-    let router = router(shared);
+    let (feed, latest) = Feed::new();
+    let shared = Arc::new(Shared {
+        config,
+        gate,
+        clock,
+        cancel: cancel.clone(),
+        complaints: Complaints::default(),
+        feed,
+        last_hour: LastHour::default(),
+    });
+    let router = router(shared.clone());
+    let watching = async {
+        let _: Option<()> = cancel.run_until_cancelled(shared.last_hour.watch(&shared.gate, clock)).await;
+    };
+    tokio::join!(accept(listener, router, cancel.clone()), events::produce(shared.clone(), latest), watching);
+}
+
+async fn accept(listener: TcpListener, router: Router, cancel: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -132,13 +158,21 @@ pub async fn serve(
     connections.shutdown().await;
 }
 
-fn router(shared: Shared) -> Router {
-    let shared = Arc::new(shared);
+fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/health", get(api::health))
         .route("/metrics", get(api::metrics))
         .route("/api/v1/agents", get(api::agents))
         .route("/api/v1/state", get(api::state))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/timeline", get(api::timeline))
+        .route("/", get(page::root))
+        .route("/dashboard", get(page::page))
+        .route("/dashboard/app.js", get(page::script))
+        .route("/dashboard/style.css", get(page::style))
+        .route("/dashboard/icon.svg", get(page::icon))
+        .route("/dashboard/login", post(page::log_in))
+        .route("/dashboard/logout", post(page::log_out))
         .route("/status_update/{agent_id}", post(ingest::status_update))
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::wrong_method)

@@ -47,6 +47,7 @@ pub async fn rounds(count: usize) -> Vec<u64> {
         own: Vec::new(),
         pool: POOL,
         groups: Vec::new(),
+        has_page: false,
         cloudwatch: None,
     };
     let stop = CancellationToken::new();

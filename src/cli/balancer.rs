@@ -115,8 +115,8 @@ pub(super) struct Flags {
     /// Let clients ask for /slots, which may show other clients' prompts
     #[arg(long, env = "PADDOCK_SLOTS_ENDPOINT_ENABLE", value_parser = switch)]
     slots_endpoint_enable: bool,
-    /// Accepted so that command lines of Paddler 1.x work unchanged. There is no dashboard yet: a warning says so.
-    #[arg(long, env = "PADDOCK_MANAGEMENT_DASHBOARD_ENABLE", value_parser = switch, hide = true)]
+    /// Serve people a page at /dashboard of the management address; where there is a token, they log in with it
+    #[arg(long, env = "PADDOCK_MANAGEMENT_DASHBOARD_ENABLE", value_parser = switch)]
     management_dashboard_enable: bool,
     /// A StatsD server for gauges
     #[arg(long, env = "PADDOCK_STATSD_ADDR", value_name = "ADDR", value_parser = peer)]
@@ -206,7 +206,7 @@ impl Flags {
             takes_over,
             management_token,
             agent_addr_allow: self.agent_addr_allow,
-            wants_dashboard: self.management_dashboard_enable,
+            has_page: self.management_dashboard_enable,
             fleet: match fleet {
                 FleetName::None => FleetConfig::None,
                 FleetName::Process => {

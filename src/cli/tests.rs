@@ -81,7 +81,7 @@ fn defaults() {
     let config = balancer("paddock balancer");
     assert_eq!(config.proxy_addr.to_string(), "127.0.0.1:8080");
     assert_eq!(config.management_addr.to_string(), "127.0.0.1:8085");
-    assert!(config.management_token.is_none() && config.statsd.is_none() && !config.wants_dashboard);
+    assert!(config.management_token.is_none() && config.statsd.is_none() && !config.has_page);
     assert_eq!(config.cloudwatch_namespace, None);
     assert!(matches!(config.fleet, FleetConfig::None) && !config.pool.has_fleet);
     assert_eq!((config.pool.instances_min, config.pool.instances_max, config.pool.slots_hint), (0, 1, 1));
@@ -176,7 +176,7 @@ fn command_lines_of_paddler_work() {
     );
     assert_eq!(config.core.wait_max, Duration::from_secs(10));
     assert_eq!(config.statsd.unwrap().interval, Duration::from_secs(10));
-    assert!(config.wants_dashboard);
+    assert!(config.has_page);
 
     for key in ["--llamacpp-api-key", "--local-llamacpp-api-key"] {
         let config = agent(&format!(

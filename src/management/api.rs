@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::refusal::Refusal;
-use crate::dashboard::Snapshot;
+use crate::dashboard::{Snapshot, Timeline};
 use crate::metrics::prometheus;
 
-fn snapshot(shared: &Shared) -> Snapshot {
+/// The state as of now.
+pub(super) fn snapshot(shared: &Shared) -> Snapshot {
     let puts = shared.config.cloudwatch.as_ref().map(|puts| puts.snapshot());
     Snapshot::read(&shared.gate, shared.clock.now().wall, &shared.config.groups, puts)
 }
@@ -29,6 +30,11 @@ pub(super) async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json(json!(snapshot(&shared)))
 }
 
+/// `GET /api/v1/timeline`: the last hour.
+pub(super) async fn timeline(State(shared): State<Arc<Shared>>) -> Json<Timeline> {
+    Json(shared.last_hour.timeline())
+}
+
 /// `GET /health`: the gateway is well, whatever its servers are.
 pub(super) async fn health() -> Json<Value> {
     Json(json!({ "status": "ok" }))
@@ -41,8 +47,8 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoRespo
 
 /// Any other path.
 pub(super) async fn not_found(request: Request) -> Response {
-    let message = "no such path here: the management address serves /health, /metrics, /api/v1/agents, /api/v1/state and \
-                   /status_update/{agent_id}; requests for llama.cpp go to the reverse proxy's address";
+    let message = "no such path here: the management address serves /health, /metrics, /dashboard, /api/v1/agents, \
+                   /api/v1/state, /api/v1/events, /api/v1/timeline and /status_update/{agent_id}; requests for llama.cpp go to the reverse proxy's address";
     Refusal::new(StatusCode::NOT_FOUND, "not_found", message).answer(request.into_body())
 }
 

@@ -1,56 +1,49 @@
 //! Who may use the management address.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::refusal::Refusal;
-use super::{Ends, Shared};
+use super::token::Token;
+use super::{Ends, Shared, session};
 
-/// What agents and management clients present as `Authorization: Bearer`. Only its hash is kept.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token {
-    hash: [u8; 32],
-}
+/// What anybody may look at: without a token the page is a form, and nothing else here is a secret.
+const OPEN_TO_LOOK: [&str; 5] =
+    ["/", "/dashboard", "/dashboard/app.js", "/dashboard/style.css", "/dashboard/icon.svg"];
 
-impl Token {
-    /// Takes the token over. An empty one would be met by an empty header: refuse it where it is configured.
-    #[must_use]
-    pub fn new(token: String) -> Self {
-        Self { hash: Sha256::digest(token).into() }
-    }
+/// Logging in takes the token, and logging out forgets a cookie.
+const OPEN_TO_POST: [&str; 2] = ["/dashboard/login", "/dashboard/logout"];
 
-    /// Whether `presented` is the token. Takes the same time whichever byte differs.
-    #[must_use]
-    pub fn matches(&self, presented: &str) -> bool {
-        let hash: [u8; 32] = Sha256::digest(presented).into();
-        self.hash.ct_eq(&hash).into()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
+/// How a request was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// With the token, or where none is needed.
+    Entirely,
+    /// By the session of somebody who logged in, which lasts so much longer.
+    Session(Duration),
+    /// Nobody is known, and what was asked for is open.
+    Stranger,
 }
 
 /// Lets a request through to its handler, or refuses it.
 pub(super) async fn admit(
     State(shared): State<Arc<Shared>>,
     Extension(ends): Extension<Ends>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match check(shared.config.token.as_ref(), ends.peer, &request) {
-        Ok(()) => next.run(request).await,
+    match check(shared.config.token.as_ref(), ends.peer, shared.clock.now().wall, &request) {
+        Ok(admitted) => {
+            request.extensions_mut().insert(admitted);
+            next.run(request).await
+        }
         Err(refusal) => refusal.answer(request.into_body()),
     }
 }
@@ -58,10 +51,20 @@ pub(super) async fn admit(
 /// 1. A web page of another site may not use its visitor's browser: it cannot leave `Origin` out, nor choose it.
 /// 2. The health check is open: load balancers have no token.
 /// 3. With a token, who presents it is in.
-/// 4. Without one, the visitor's own machine could be reached under a name that a web page had made to point here.
-///    Such a request names the page's host.
-fn check(token: Option<&Token>, peer: IpAddr, request: &Request) -> Result<(), Refusal> {
-    let headers = request.headers();
+/// 4. Who logged in at the page with it may look, and nothing else: no agent registers by a session.
+/// 5. What a person needs before that is open: the page itself, which is then the form to log in, and what is around it.
+/// 6. Nobody else is in.
+/// 7. Without a token, the visitor's own machine could be reached under a name that a web page had made to point here.
+///    Such a request names the page's host. All others are in.
+fn check(
+    token: Option<&Token>,
+    peer: IpAddr,
+    wall: Duration,
+    request: &Request,
+) -> Result<Admitted, Refusal> {
+    let (headers, path) = (request.headers(), request.uri().path());
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    // 1.
     if let Some(origin) = headers.get(ORIGIN)
         && !is_same_site(origin.as_bytes(), host(headers))
     {
@@ -71,25 +74,51 @@ fn check(token: Option<&Token>, peer: IpAddr, request: &Request) -> Result<(), R
             "this is a request of another site's page: the management address serves only its own pages",
         ));
     }
-    if request.uri().path() == "/health" && matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Ok(());
+    // 2.
+    if path == "/health" && looks {
+        return Ok(Admitted::Stranger);
     }
-    match token {
-        Some(token) if presented(headers).is_some_and(|presented| token.matches(presented)) => Ok(()),
-        Some(_) => Err(Refusal::new(
+    if let Some(token) = token {
+        // 3.
+        if presented(headers).is_some_and(|presented| token.matches(presented)) {
+            return Ok(Admitted::Entirely);
+        }
+        // 4.
+        if looks
+            && is_view(path)
+            && let Some(left) = session::left(token, headers, wall)
+        {
+            return Ok(Admitted::Session(left));
+        }
+        // 5.
+        if (looks && OPEN_TO_LOOK.contains(&path))
+            || (*request.method() == Method::POST && OPEN_TO_POST.contains(&path))
+        {
+            return Ok(Admitted::Stranger);
+        }
+        // 6.
+        return Err(Refusal::new(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
             "the management token is missing or wrong: send `Authorization: Bearer TOKEN` (agents: \
-             --management-token)",
-        )),
-        None if peer.is_loopback() && !is_local_name(host(headers)) => Err(Refusal::new(
+             --management-token), or log in at /dashboard",
+        ));
+    }
+    // 7.
+    if peer.is_loopback() && !is_local_name(host(headers)) {
+        return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "forbidden",
             "without a management token this machine is served only under an IP address or as `localhost`: set \
              --management-token to use another name",
-        )),
-        None => Ok(()),
+        ));
     }
+    Ok(Admitted::Entirely)
+}
+
+/// What a session is for.
+fn is_view(path: &str) -> bool {
+    path == "/dashboard" || path == "/metrics" || path.starts_with("/api/v1/")
 }
 
 /// The scheme's name knows no case (RFC 9110 section 11.1).
@@ -129,6 +158,8 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
 
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
     fn status(token: Option<&str>, peer: IpAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> u16 {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
@@ -136,8 +167,8 @@ mod tests {
         }
         let token = token.map(|token| Token::new(token.to_owned()));
         let request = request.body(Body::empty()).unwrap();
-        check(token.as_ref(), peer, &request)
-            .map_or_else(|refusal| refusal.answer(Body::empty()).status().as_u16(), |()| 200)
+        check(token.as_ref(), peer, NOW, &request)
+            .map_or_else(|refusal| refusal.answer(Body::empty()).status().as_u16(), |_| 200)
     }
 
     #[test]
@@ -169,6 +200,60 @@ mod tests {
         }
         assert_eq!(status(Some("sesame"), HERE, "POST", "/health", &[]), 401);
         assert_eq!(status(None, THERE, "POST", "/status_update/a", &[]), 200);
+    }
+
+    /// With the right session; and without any.
+    fn admitted(method: &str, path: &str, extra: &[(&str, &str)]) -> [Result<Admitted, u16>; 2] {
+        let token = Token::new("sesame".to_owned());
+        let cookie = session::set_cookie(&token, NOW, false);
+        let cookie = cookie.split(';').next().unwrap();
+        [Some(cookie), None].map(|cookie| {
+            let mut request = Request::builder().method(method).uri(path);
+            for (name, value) in extra.iter().copied().chain(cookie.map(|cookie| ("cookie", cookie))) {
+                request = request.header(name, value);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            check(Some(&token), THERE, NOW + Duration::from_secs(200), &request)
+                .map_err(|refusal| refusal.answer(Body::empty()).status().as_u16())
+        })
+    }
+
+    #[test]
+    fn a_session_opens_what_can_be_looked_at_and_nothing_else() {
+        let left = Ok(Admitted::Session(Duration::from_secs(12 * 3600 - 200)));
+        let (nobody, refused) = (Ok(Admitted::Stranger), Err(401));
+        for (method, path, with, without) in [
+            ("GET", "/dashboard", left, nobody),
+            ("HEAD", "/dashboard", left, nobody),
+            ("GET", "/api/v1/state", left, refused),
+            ("GET", "/api/v1/events", left, refused),
+            ("GET", "/api/v1/timeline", left, refused),
+            ("GET", "/api/v1/agents", left, refused),
+            ("GET", "/metrics", left, refused),
+            ("POST", "/status_update/a", refused, refused),
+            ("GET", "/status_update/a", refused, refused),
+            ("POST", "/api/v1/state", refused, refused),
+            ("DELETE", "/api/v1/agents", refused, refused),
+            ("POST", "/metrics", refused, refused),
+            ("GET", "/no/such/path", refused, refused),
+            ("GET", "/api/v2/state", refused, refused),
+            ("GET", "/metrics/", refused, refused),
+            ("GET", "/", nobody, nobody),
+            ("GET", "/dashboard/app.js", nobody, nobody),
+            ("GET", "/dashboard/style.css", nobody, nobody),
+            ("GET", "/dashboard/icon.svg", nobody, nobody),
+            ("GET", "/dashboard/", refused, refused),
+            ("POST", "/dashboard", refused, refused),
+            ("POST", "/dashboard/login", nobody, nobody),
+            ("POST", "/dashboard/logout", nobody, nobody),
+            ("GET", "/dashboard/login", refused, refused),
+        ] {
+            assert_eq!(admitted(method, path, &[]), [with, without], "{method} {path}");
+            let evil = [("origin", "http://evil.example"), ("host", "gateway:8085")];
+            assert_eq!(admitted(method, path, &evil), [Err(403); 2], "{method} {path}");
+            let bearer = [("authorization", "Bearer sesame")];
+            assert_eq!(admitted(method, path, &bearer), [Ok(Admitted::Entirely); 2], "{method} {path}");
+        }
     }
 
     #[test]
@@ -209,11 +294,5 @@ mod tests {
             assert_eq!(status(None, HERE, "GET", "/api/v1/state", &[("host", host)]), expected, "{host}");
             assert_eq!(status(None, THERE, "GET", "/api/v1/state", &[("host", host)]), 200, "{host}");
         }
-    }
-
-    #[test]
-    fn debug_hides_the_token() {
-        let shown = format!("{:?}", Token::new("sesame".to_owned()));
-        assert_eq!(shown, "Token(..)");
     }
 }

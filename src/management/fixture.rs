@@ -74,6 +74,15 @@ pub(crate) struct Served {
 
 impl Served {
     pub async fn start(token: Option<&str>) -> Self {
+        Self::serving(token, false).await
+    }
+
+    /// With the page for people.
+    pub async fn with_page(token: Option<&str>) -> Self {
+        Self::serving(token, true).await
+    }
+
+    async fn serving(token: Option<&str>, has_page: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let clock = Clock::start();
@@ -85,6 +94,7 @@ impl Served {
             own: vec![address],
             pool: POOL,
             groups: Vec::new(),
+            has_page,
             cloudwatch: Some(Arc::default()),
         };
         let task = tokio::spawn(serve(listener, config, gate.clone(), clock, cancel.clone()));

@@ -37,8 +37,7 @@ impl Refusal {
         &self.message
     }
 
-    /// The answer, while what is left of the request's body is read and dropped, within bounds: closing with unread
-    /// bytes resets the connection, and the client would not see the answer.
+    /// The answer, [`drained`].
     pub(super) fn answer(self, unread: Body) -> Response {
         let body = json!({ "error": { "code": self.code, "message": self.message } });
         let mut response =
@@ -47,13 +46,19 @@ impl Refusal {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if !unread.is_end_stream() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            // Ends by itself within its bounds; there are at most as many as connections.
-            tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, drain(unread)));
-        }
-        response
+        drained(response, unread)
     }
+}
+
+/// The answer, while what is left of the request's body is read and dropped, within bounds: closing with unread bytes
+/// resets the connection, and the client would not see the answer.
+pub(super) fn drained(mut response: Response, unread: Body) -> Response {
+    if !unread.is_end_stream() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        // Ends by itself within its bounds; there are at most as many as connections.
+        tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, drain(unread)));
+    }
+    response
 }
 
 async fn drain(mut body: Body) {

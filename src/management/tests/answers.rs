@@ -42,7 +42,16 @@ async fn agents_have_paddlers_fields_and_more() {
     let keys: Vec<_> = state.as_object().unwrap().keys().collect();
     assert_eq!(
         keys,
-        ["agents", "cloudwatch", "leases", "pools", "requests_buffered", "shutting_down", "version"]
+        [
+            "agents",
+            "at_seconds",
+            "cloudwatch",
+            "leases",
+            "pools",
+            "requests_buffered",
+            "shutting_down",
+            "version"
+        ]
     );
     assert_eq!(state["agents"][0]["agent_id"], "the-agent");
     assert_eq!((&state["pools"][0]["slots_total"], &state["pools"][0]["instances"]), (&json!(2), &json!([])));
