@@ -22,6 +22,7 @@ pub mod dashboard;
 pub mod fleet;
 pub mod gate;
 pub mod inherited;
+pub mod log;
 pub mod management;
 pub mod metrics;
 pub mod notify;

@@ -3,20 +3,20 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use paddock::balancer::{self, End};
 use paddock::cli::{self, Invocation, Stop};
 use paddock::clock::Clock;
-use paddock::config::{AgentConfig, BalancerConfig, LogFormat};
+use paddock::config::{AgentConfig, BalancerConfig};
 use paddock::fleet::guard;
+use paddock::log::{self, Log};
 use paddock::notify;
 use paddock::proxy::NewKey;
 use paddock::signals::EndSignals;
@@ -35,18 +35,15 @@ fn main() -> ExitCode {
         Ok(Invocation::ExecChild { parent, command }) => {
             return complain(FAILED, &guard::exec(parent, &command));
         }
-        Ok(Invocation::Balancer(config)) => {
-            if let Err(error) = start_log(config.log_format) {
-                return complain(WRONG_INPUT, &error);
-            }
-            run_balancer(config)
-        }
-        Ok(Invocation::Agent(config)) => {
-            if let Err(error) = start_log(config.log_format) {
-                return complain(WRONG_INPUT, &error);
-            }
-            run_agent(config)
-        }
+        // The log ends with these lines: what it holds is written before the last words.
+        Ok(Invocation::Balancer(config)) => match Log::start(config.log_format) {
+            Ok(_log) => run_balancer(config),
+            Err(error) => return complain(WRONG_INPUT, &error),
+        },
+        Ok(Invocation::Agent(config)) => match Log::start(config.log_format) {
+            Ok(_log) => run_agent(config),
+            Err(error) => return complain(WRONG_INPUT, &error),
+        },
         Ok(Invocation::Checked) => tell_valid(),
         Ok(Invocation::NewKey { name }) => new_key(&name),
         Err(Stop::Help(help)) => {
@@ -110,7 +107,7 @@ fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
 
 /// As `nginx -t` does: a line for people, and the exit code for programs.
 fn tell_valid() -> anyhow::Result<ExitCode> {
-    if let Err(error) = log_filter() {
+    if let Err(error) = log::filter() {
         return Ok(complain(WRONG_INPUT, &error));
     }
     writeln!(std::io::stdout(), "the configuration is valid").context("cannot write to standard output")?;
@@ -133,30 +130,6 @@ fn new_key(name: &str) -> anyhow::Result<ExitCode> {
 /// For everything but the data path.
 fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
-}
-
-/// What is logged, by `RUST_LOG`.
-fn log_filter() -> anyhow::Result<EnvFilter> {
-    match std::env::var("RUST_LOG") {
-        Ok(directives) if !directives.is_empty() => {
-            let usage = "write a level or target=level, such as debug or paddock::scaler=debug";
-            EnvFilter::try_new(&directives).map_err(|error| {
-                anyhow::anyhow!("RUST_LOG: '{directives}' is not a filter ({error}); {usage}")
-            })
-        }
-        Ok(_) | Err(_) => Ok(EnvFilter::new("info")),
-    }
-}
-
-/// On standard error.
-fn start_log(format: LogFormat) -> anyhow::Result<()> {
-    let filter = log_filter()?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
 }
 
 #[expect(clippy::print_stderr, reason = "the last words of a program that did not start or go on")]
