@@ -21,11 +21,11 @@ use super::complaint::{CheckError, resolved, token};
 use super::metadata::{self, Asking};
 use crate::config::{
     BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, asg_name, cloudwatch_namespace, count,
-    count_above_zero, duration, interval, metrics_prefix, network, peer, secret, switch, threads,
+    count_above_zero, duration, interval, metrics_prefix, network, peer, secret, statsd_tag, switch, threads,
 };
 use crate::core::{Config, Looks, PoolConfig};
 use crate::fleet::{AsgConfig, AsgWake, has_port};
-use crate::metrics::statsd::StatsdConfig;
+use crate::metrics::statsd::{StatsdConfig, StatsdTag, TAGS_MAX};
 use crate::proxy::ProxyConfig;
 
 /// How long a request for several slots lets smaller ones pass: by then the slots that it lacks are rarely more than an
@@ -129,6 +129,9 @@ pub(super) struct Flags {
     #[arg(long, env = "PADDOCK_STATSD_REPORTING_INTERVAL", value_name = "TIME", default_value = "10s")]
     #[arg(value_parser = interval)]
     statsd_reporting_interval: Duration,
+    /// A DogStatsD tag of each gauge, which then has pool:default too; repeatable
+    #[arg(long, env = "PADDOCK_STATSD_TAG", value_name = "NAME:VALUE", value_delimiter = ',', value_parser = statsd_tag)]
+    statsd_tag: Vec<StatsdTag>,
     /// A CloudWatch namespace for the same metrics; region and credentials are taken as every AWS tool takes them
     #[arg(long, env = "PADDOCK_CLOUDWATCH_NAMESPACE", value_name = "NAMESPACE")]
     #[arg(value_parser = cloudwatch_namespace)]
@@ -190,6 +193,12 @@ impl Flags {
         let statsd_addr = self.statsd_addr;
         let statsd_addr =
             statsd_addr.map(|address| metadata::located("--statsd-addr", &address, asking)).transpose()?;
+        match self.statsd_tag.len() {
+            0 => {}
+            _ if statsd_addr.is_none() => return Err(CheckError::TagWithoutStatsd),
+            count if count > TAGS_MAX => return Err(CheckError::TooManyTags(count)),
+            _ => {}
+        }
         let management_token = token(self.management_token, self.management_token_file)?;
         check_access(management_addr, management_token.is_some(), self.management_no_auth)?;
         let (default_life, looks) = match fleet {
@@ -254,6 +263,7 @@ impl Flags {
                 addr: addr.into_string(),
                 prefix: self.statsd_prefix,
                 interval: self.statsd_reporting_interval,
+                tags: self.statsd_tag,
             }),
             cloudwatch_namespace: self.cloudwatch_namespace,
             log_format: self.log_format,

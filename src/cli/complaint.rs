@@ -13,6 +13,7 @@ use super::metadata::{Asking, located};
 use crate::agent::LocateError;
 use crate::config::{HostPort, Secret, ValueError, secret};
 use crate::inherited::InheritedError;
+use crate::metrics::statsd::TAGS_MAX;
 use crate::proxy::{KeysFileError, TlsError};
 
 /// The longest token file that is read: a token is a line, and `/dev/zero` has no end.
@@ -50,6 +51,14 @@ pub enum CheckError {
     /// It would do nothing.
     #[error("{0}: --keepalive-after is 'off', so it would do nothing; give a time there, or leave this out")]
     KeepaliveOff(&'static str),
+    /// It would do nothing.
+    #[error(
+        "--statsd-tag: there is no StatsD server to send it to; write --statsd-addr ADDR, or leave it out"
+    )]
+    TagWithoutStatsd,
+    /// Each of them is sent with each gauge.
+    #[error("--statsd-tag: {0} tags are given; give {max} or fewer", max = TAGS_MAX)]
+    TooManyTags(usize),
     /// The limits contradict each other.
     #[error(
         "--min-instances: '{min}' is more than --max-instances '{max}'; raise the one or lower the other"

@@ -112,7 +112,8 @@ fn every_flag_of_the_balancer_arrives() {
          --max-buffered-bytes 1MiB --max-request-body 1KiB --buffered-request-timeout 1.5 --llamacpp-api-key key \
          --rewrite-host-header --slots-endpoint-enable --keepalive-after 1s --keepalive-interval 2s \
          --keepalive-json --keepalive-status --statsd-addr localhost:8125 --statsd-prefix p \
-         --statsd-reporting-interval 1s --cloudwatch-namespace Team/llama --log-format json --worker-threads 3 --shutdown-grace 10s \
+         --statsd-reporting-interval 1s --statsd-tag env:prod --statsd-tag a:b:c --cloudwatch-namespace Team/llama \
+         --log-format json --worker-threads 3 --shutdown-grace 10s \
          -- llama-server --port {port} --name -m",
     );
     assert_eq!(config.proxy_addr.to_string(), "[::1]:1");
@@ -140,6 +141,8 @@ fn every_flag_of_the_balancer_arrives() {
     let statsd = config.statsd.unwrap();
     assert_eq!((statsd.addr.as_str(), statsd.prefix.as_str()), ("localhost:8125", "p"));
     assert_eq!(statsd.interval, Duration::from_secs(1));
+    let tags: Vec<_> = statsd.tags.iter().map(|tag| (tag.name.as_str(), tag.value.as_str())).collect();
+    assert_eq!(tags, [("env", "prod"), ("a", "b:c")]);
     assert_eq!(config.cloudwatch_namespace.as_deref(), Some("Team/llama"));
     assert_eq!(
         (config.proxy.limits.shutdown_grace, config.log_format),

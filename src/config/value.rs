@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::metrics::statsd::{POOL_TAG, StatsdTag};
+
 /// The longest duration. Timers never overflow below it, and a `5M`, which would mean months, is caught.
 const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -14,6 +16,9 @@ const NAMESPACE_CHARS_MAX: usize = 255;
 
 /// What hyper reads at once, in bytes: it takes no smaller limit.
 const HEAD_BYTES_MIN: usize = 8 << 10;
+
+/// The longest tag, in characters, its name and value together: what Datadog keeps.
+const TAG_CHARS_MAX: usize = 200;
 
 /// The most threads that serve clients.
 const THREADS_MAX: u32 = 1024;
@@ -79,6 +84,15 @@ pub enum ValueError {
     /// It would break the names of metrics.
     #[error("'{0}' is not a prefix for metrics; write a name without blanks, ':', '|', '@' and '#'")]
     NotAPrefix(String),
+    /// It would break the datagrams, or be refused where they are read.
+    #[error(
+        "'{0}' is no tag; write NAME:VALUE, up to 200 characters without blanks, '|', ',' and '#', the first a letter, such as \
+         env:prod"
+    )]
+    NotATag(String),
+    /// The gateway has its own tag of this name.
+    #[error("'{0}' has the name of the gateway's own tag; write another name")]
+    TagOfOurs(String),
     /// CloudWatch would refuse it.
     #[error(
         "'{0}' is not a CloudWatch namespace; write up to 255 letters, digits, blanks and characters of . - _ / # : that \
@@ -236,6 +250,25 @@ pub fn switch(text: &str) -> Result<bool, ValueError> {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
         _ => Err(ValueError::NotASwitch(text.to_owned())),
+    }
+}
+
+/// A tag of all gauges, as `NAME:VALUE` (Datadog's documentation, "Define tags": it begins with a letter, and has up to
+/// 200 characters). What has a meaning of its own in StatsD's lines cannot be sent.
+///
+/// # Errors
+/// If it could not be sent, or its name is `pool`.
+pub fn statsd_tag(text: &str) -> Result<StatsdTag, ValueError> {
+    let wrong = || ValueError::NotATag(text.escape_debug().to_string());
+    let has_meaning = |c: char| "|,#".contains(c) || c.is_whitespace() || c.is_control();
+    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+    let is_named = name.starts_with(|c: char| c.is_alphabetic());
+    if !is_named || value.is_empty() || text.chars().count() > TAG_CHARS_MAX || text.contains(has_meaning) {
+        return Err(wrong());
+    }
+    match name == POOL_TAG {
+        true => Err(ValueError::TagOfOurs(text.to_owned())),
+        false => Ok(StatsdTag { name: name.to_owned(), value: value.to_owned() }),
     }
 }
 
@@ -422,6 +455,38 @@ mod tests {
         for text in ["", "a b", "a:b", "a|b", "a\nb"] {
             assert!(metrics_prefix(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn tags_can_be_sent() {
+        let longest = format!("a:{}", "x".repeat(198));
+        for (text, name, value) in [
+            ("env:prod", "env", "prod"),
+            ("url:http://host:80/x@y", "url", "http://host:80/x@y"),
+            ("é_1.2-3/4:ü", "é_1.2-3/4", "ü"),
+            (&longest, "a", &longest[2..]),
+        ] {
+            assert_eq!(statsd_tag(text), Ok(StatsdTag { name: name.to_owned(), value: value.to_owned() }));
+        }
+        let too_long = longest.clone() + "x";
+        for text in [
+            "",
+            "env",
+            "env:",
+            ":prod",
+            "1a:b",
+            "_a:b",
+            "a:b|c",
+            "a:b,c:d",
+            "a:#b",
+            "a:b c",
+            "a:b\nc",
+            "a\u{7f}:b",
+            &too_long,
+        ] {
+            assert_eq!(statsd_tag(text), Err(ValueError::NotATag(text.escape_debug().to_string())));
+        }
+        assert_eq!(statsd_tag("pool:x"), Err(ValueError::TagOfOurs("pool:x".to_owned())));
     }
 
     #[test]

@@ -12,10 +12,26 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Gauges;
+use crate::config::POOL_NAME;
 use crate::gate::{Gate, QueueWatch};
 
 /// Gauges are not sent more often: each time the whole state is read.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// The most tags, beside the one of the pool: with the longest ones a datagram has two kilobytes.
+pub const TAGS_MAX: usize = 10;
+
+/// The name of the tag that says which pool a gauge is about.
+pub const POOL_TAG: &str = "pool";
+
+/// A tag of each gauge, in DogStatsD's form: `|#NAME:VALUE,…` behind it, which Amazon's CloudWatch agent reads too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatsdTag {
+    /// Before the first colon.
+    pub name: String,
+    /// Behind it.
+    pub value: String,
+}
 
 /// Where gauges are sent, and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +42,8 @@ pub struct StatsdConfig {
     pub prefix: String,
     /// Between two sends of all gauges.
     pub interval: Duration,
+    /// What each gauge says besides. Without any there is none of the pool either: plain StatsD knows no tags.
+    pub tags: Vec<StatsdTag>,
 }
 
 /// Why nothing can be sent.
@@ -82,8 +100,15 @@ pub fn connect(config: &StatsdConfig) -> Result<Statsd, StatsdError> {
         .next()
         .ok_or_else(|| unresolved(io::Error::new(ErrorKind::NotFound, "the name has no address")))?;
     let socket = socket(addr).map_err(|cause| StatsdError::Socket { addr, cause })?;
+    let mut client = StatsdClient::builder(prefix, Connected(socket));
+    if !config.tags.is_empty() {
+        client = client.with_tag(POOL_TAG, POOL_NAME);
+    }
+    for StatsdTag { name, value } in &config.tags {
+        client = client.with_tag(name, value);
+    }
     Ok(Statsd {
-        client: StatsdClient::from_sink(prefix, Connected(socket)),
+        client: client.build(),
         addr,
         interval: config.interval.max(INTERVAL_MIN),
         is_failing: false,
@@ -165,6 +190,7 @@ mod tests {
             addr: addr.to_owned(),
             prefix: "paddler".to_owned(),
             interval: Duration::from_secs(3600),
+            tags: Vec::new(),
         }
     }
 
@@ -239,6 +265,25 @@ mod tests {
     #[tokio::test]
     async fn gauges_are_sent_over_ipv6() {
         gauges_are_sent("[::1]:0").await;
+    }
+
+    /// As Amazon's CloudWatch agent reads them: `MetricName:value|type|@sample_rate|#tag1:value,tag1…` (Amazon CloudWatch
+    /// User Guide, "Retrieve custom metrics with StatsD"), where the rate may be left out.
+    #[tokio::test]
+    async fn each_gauge_has_the_tags_and_its_pool() {
+        let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let tag = |name: &str, value: &str| StatsdTag { name: name.to_owned(), value: value.to_owned() };
+        let tags = vec![tag("env", "prod"), tag("url", "http://a:1")];
+        let config = StatsdConfig { tags, ..config(&server.local_addr().unwrap().to_string()) };
+        let gate = gate(Clock::start());
+        connect(&config).unwrap().send(&gate, &gate.watch_queue());
+        let sent = receive(&server, 6).await;
+        let expected =
+            ["requests_buffered", "slots_idle", "slots_processing", "slots_total", "agents", "wake_wanted"]
+                .map(|name| {
+                    (format!("paddler.{name}"), "0|g|#pool:default,env:prod,url:http://a:1".to_owned())
+                });
+        assert_eq!(sent, BTreeMap::from(expected));
     }
 
     #[tokio::test]
