@@ -24,6 +24,7 @@ mod service;
 pub mod sse;
 mod strict;
 mod tls;
+mod trace;
 mod turns;
 mod upstream;
 

@@ -25,6 +25,7 @@ use super::keys::EVERYBODY;
 use super::known::{KNOWN_BYTES_MAX, Known, Question};
 use super::room::Room;
 use super::tls::Tls;
+use super::trace::Trace;
 use super::upstream::{self, Connections};
 use super::{Limits, ProxyConfig, strict};
 use crate::clock::Clock;
@@ -131,6 +132,7 @@ impl Service {
         let (parts, body) = request.into_parts();
         // Boxed, because it is handed on often, and waits.
         let mut parts = Box::new(parts);
+        Trace::enter(&mut parts.headers);
         parts.headers.insert(headers::X_REQUEST_ID, id.clone());
         let is_http1 = parts.version < Version::HTTP_2;
         let mut response = match self.steps(route, parts, body, &caller, &mut account).await {

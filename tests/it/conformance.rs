@@ -164,6 +164,7 @@ impl World {
         if !has("x-request-id: ") {
             added.push("x-request-id: made".to_owned());
         }
+        added.push("traceparent: made".to_owned());
         let may_lack_length =
             ["GET ", "HEAD ", "OPTIONS "].iter().any(|method| request.line.starts_with(method));
         if !request.body.is_empty() || !may_lack_length {
@@ -185,6 +186,9 @@ impl Request {
         for field in &mut self.fields {
             if field.starts_with("x-request-id: req-") {
                 *field = "x-request-id: made".to_owned();
+            }
+            if field.starts_with("traceparent: 00-") {
+                *field = "traceparent: made".to_owned();
             }
         }
         self.fields.sort_by(|a, b| name_of(a).cmp(name_of(b)));
