@@ -18,7 +18,7 @@ pub use address::{AddressEntry, HostPort, listening, network, peer};
 pub use secret::{Secret, secret};
 pub use value::{
     OrOff, ValueError, asg_name, cloudwatch_namespace, count, count_above_zero, count_or_off, duration,
-    duration_or_off, head_size, hook_name, interval, interval_or_off, metrics_prefix, size,
+    duration_or_off, head_size, hook_name, interval, interval_or_off, metrics_prefix, on_off, size,
     statsd_tag, switch, threads,
 };
 

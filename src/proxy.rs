@@ -3,7 +3,7 @@
 //!
 //! The way of a request, by file: `connection` (the head arrives) → `service` (the order of the steps) → `strict` (is it
 //! clear) → `classify` → `hold` (the body, within its budgets) → the gate → `forward` (attempts) → `answer` (the body back, and the end of
-//! the lease). `account` counts what becomes of it. `error` is the one mapping to status and body.
+//! the lease). `account` counts and logs what becomes of it, in the `trace` that it is a part of. `error` is the one mapping to status and body.
 
 mod account;
 mod answer;
@@ -83,6 +83,8 @@ pub struct ProxyConfig {
     pub keys: Option<Arc<Keys>>,
     /// What clients that wait are sent.
     pub keepalive: KeepaliveConfig,
+    /// Whether each request is logged once it has ended.
+    pub logs_access: bool,
     /// Whether the listeners are a socket that outlives this process: then what waits to be accepted when a drain
     /// begins is its successor's.
     pub is_listener_shared: bool,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{ArgAction, ValueEnum};
 use ipnet::IpNet;
 
 use self::access::AccessFlags;
@@ -21,7 +21,8 @@ use super::complaint::{CheckError, resolved, token};
 use super::metadata::{self, Asking};
 use crate::config::{
     BalancerConfig, FleetConfig, HostPort, LogFormat, POOL, Secret, asg_name, cloudwatch_namespace, count,
-    count_above_zero, duration, interval, metrics_prefix, network, peer, secret, statsd_tag, switch, threads,
+    count_above_zero, duration, interval, metrics_prefix, network, on_off, peer, secret, statsd_tag, switch,
+    threads,
 };
 use crate::core::{Config, Looks, PoolConfig};
 use crate::fleet::{AsgConfig, AsgWake, has_port};
@@ -145,6 +146,10 @@ pub(super) struct Flags {
     /// How the log is written
     #[arg(long, env = "PADDOCK_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
+    /// Whether each request is logged once it has ended, without anything that it says or is answered
+    #[arg(long, env = "PADDOCK_ACCESS_LOG", value_name = "on|off", default_value = "on")]
+    #[arg(value_parser = on_off, action = ArgAction::Set)]
+    access_log: bool,
     /// Threads that serve clients [default: one for each core]
     #[arg(long, env = "PADDOCK_WORKER_THREADS", value_name = "COUNT", value_parser = threads)]
     worker_threads: Option<u32>,
@@ -256,6 +261,7 @@ impl Flags {
                 tls,
                 keys,
                 keepalive: self.keepalive.into_config()?,
+                logs_access: self.access_log,
                 is_listener_shared: inherited.proxy.is_some(),
             },
             inherited,

@@ -95,6 +95,7 @@ fn defaults() {
     assert!(config.proxy.worker_threads >= 1);
     assert_eq!(config.proxy.limits.shutdown_grace, Duration::from_secs(300));
     assert_eq!(config.log_format, LogFormat::Text);
+    assert!(config.proxy.logs_access);
     let keepalive = config.proxy.keepalive;
     assert_eq!(
         (keepalive.after, keepalive.interval),
@@ -113,7 +114,7 @@ fn every_flag_of_the_balancer_arrives() {
          --rewrite-host-header --slots-endpoint-enable --keepalive-after 1s --keepalive-interval 2s \
          --keepalive-json --keepalive-status --statsd-addr localhost:8125 --statsd-prefix p \
          --statsd-reporting-interval 1s --statsd-tag env:prod --statsd-tag a:b:c --cloudwatch-namespace Team/llama \
-         --log-format json --worker-threads 3 --shutdown-grace 10s \
+         --log-format json --access-log off --worker-threads 3 --shutdown-grace 10s \
          -- llama-server --port {port} --name -m",
     );
     assert_eq!(config.proxy_addr.to_string(), "[::1]:1");
@@ -143,6 +144,7 @@ fn every_flag_of_the_balancer_arrives() {
     assert_eq!(statsd.interval, Duration::from_secs(1));
     let tags: Vec<_> = statsd.tags.iter().map(|tag| (tag.name.as_str(), tag.value.as_str())).collect();
     assert_eq!(tags, [("env", "prod"), ("a", "b:c")]);
+    assert!(!config.proxy.logs_access);
     assert_eq!(config.cloudwatch_namespace.as_deref(), Some("Team/llama"));
     assert_eq!(
         (config.proxy.limits.shutdown_grace, config.log_format),
@@ -202,6 +204,20 @@ fn the_fleet_follows_from_the_command() {
     assert!(wrong("paddock balancer --fleet process").starts_with("--fleet: 'process' needs a command"));
     assert!(wrong("paddock balancer --fleet none -- s {port}").starts_with("--fleet: 'none' starts no"));
     assert!(wrong("paddock balancer --min-instances 1").starts_with("--min-instances: '1' needs"));
+}
+
+#[test]
+fn tags_have_somewhere_to_go() {
+    let line = "paddock balancer --statsd-tag a:b";
+    assert!(wrong(line).starts_with("--statsd-tag: there is no StatsD server"));
+    let with = format!("{line} --statsd-addr localhost:8125");
+    assert_eq!(balancer(&with).statsd.unwrap().tags.len(), 1);
+    let eleven = format!("{with} --statsd-tag {}", ["c:d"; 10].join(","));
+    assert!(wrong(&eleven).contains("11 tags are given; give 10 or fewer"));
+    assert!(
+        wrong("paddock balancer --statsd-addr localhost:1 --statsd-tag a:b|c").contains("'a:b|c' is no tag")
+    );
+    assert!(wrong("paddock balancer --access-log perhaps").contains("'perhaps' is neither on nor off"));
 }
 
 #[test]

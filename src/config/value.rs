@@ -60,6 +60,9 @@ pub enum ValueError {
     /// It is no answer to a question of yes or no.
     #[error("'{0}' is neither true nor false; write one of these")]
     NotASwitch(String),
+    /// It is neither `on` nor `off`.
+    #[error("'{0}' is neither on nor off; write one of these")]
+    NotOnOff(String),
     /// It is not of the form `host:port`.
     #[error("'{0}' is not an address; write host:port, such as 127.0.0.1:8080, [::1]:8080 or localhost:8080")]
     NotAnAddress(String),
@@ -251,6 +254,14 @@ pub fn switch(text: &str) -> Result<bool, ValueError> {
         "false" | "0" | "no" | "off" => Ok(false),
         _ => Err(ValueError::NotASwitch(text.to_owned())),
     }
+}
+
+/// `on` or `off`, or what else a [`switch`] takes.
+///
+/// # Errors
+/// If it is none of these.
+pub fn on_off(text: &str) -> Result<bool, ValueError> {
+    switch(text).map_err(|_| ValueError::NotOnOff(text.to_owned()))
 }
 
 /// A tag of all gauges, as `NAME:VALUE` (Datadog's documentation, "Define tags": it begins with a letter, and has up to
@@ -487,6 +498,7 @@ mod tests {
             assert_eq!(statsd_tag(text), Err(ValueError::NotATag(text.escape_debug().to_string())));
         }
         assert_eq!(statsd_tag("pool:x"), Err(ValueError::TagOfOurs("pool:x".to_owned())));
+        assert_eq!(on_off("perhaps"), Err(ValueError::NotOnOff("perhaps".to_owned())));
     }
 
     #[test]

@@ -1,10 +1,25 @@
-//! What a request is counted as: it is counted once, however it ends.
+//! What a request is counted as, and what is logged of it: once, however it ends.
 
+mod client;
+mod line;
+mod tokens;
+
+use std::cell::Cell;
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use self::line::Line;
+use super::classify::Dialect;
+use super::error::Refusal;
+use super::trace::Trace;
 use crate::clock::Clock;
 use crate::core::{AttemptFailure, Mono};
-use crate::gate::Gate;
+use crate::gate::{Gate, Upstream};
 use crate::metrics::{Instruments, Outcome, UpstreamError};
 
 /// Where one worker counts.
@@ -12,11 +27,18 @@ use crate::metrics::{Instruments, Outcome, UpstreamError};
 pub(super) struct Meter {
     pub(super) gate: Gate,
     pub(super) clock: Clock,
+    /// Whether requests are logged.
+    pub(super) logs: bool,
 }
 
 impl Meter {
     fn instruments(&self) -> &Instruments {
         self.gate.instruments()
+    }
+
+    /// Whether anything is to be known of requests but their number.
+    fn logs(&self) -> bool {
+        self.logs && line::is_wanted()
     }
 
     /// A request's head has come.
@@ -26,12 +48,16 @@ impl Meter {
             began: self.clock.mono(),
             has_slot: false,
             outcome: Outcome::Cancelled,
+            line: None,
         }
     }
 
     /// What never became a request.
-    pub(super) fn refused(&self, outcome: Outcome) {
+    pub(super) fn refused(&self, client: IpAddr, status: StatusCode, outcome: Outcome) {
         self.instruments().requests.of(outcome).inc();
+        if self.logs() {
+            line::refused(client.to_canonical(), status, outcome);
+        }
     }
 
     /// A server failed a request.
@@ -58,19 +84,92 @@ pub(super) struct Account {
     /// Only such requests are timed: others neither wait nor compute.
     has_slot: bool,
     outcome: Outcome,
+    /// None where nobody wants it.
+    line: Option<Box<Line>>,
 }
 
 impl Account {
+    /// Who asks for what. `trusts` tells a proxy that is believed about its clients.
+    pub(super) fn head(
+        &mut self,
+        parts: &Parts,
+        id: &HeaderValue,
+        trace: Trace,
+        (peer, trusts): (IpAddr, impl Fn(IpAddr) -> bool),
+    ) {
+        if self.meter.logs() {
+            let client = client::believed(peer, &parts.headers, trusts);
+            self.line = Some(Box::new(Line::new(parts, id.clone(), trace, client)));
+        }
+    }
+
+    /// On whose account it is, by the name of its key.
+    pub(super) fn tenant(&mut self, name: impl FnOnce() -> Option<Arc<str>>) {
+        if let Some(line) = &mut self.line {
+            line.tenant = name();
+        }
+    }
+
+    /// Its body was read.
+    pub(super) fn body(&mut self, bytes: usize) {
+        if let Some(line) = &mut self.line {
+            line.request_bytes = bytes as u64;
+        }
+    }
+
+    /// Told once the client was sent the head of an answer that is still to come.
+    pub(super) fn was_begun(&self) -> Option<Rc<Cell<bool>>> {
+        self.line.as_ref().map(|line| line.was_begun.clone())
+    }
+
     /// It waited so long for its slot.
     pub(super) fn granted(&mut self, asked: Mono, granted: Mono) {
         self.has_slot = true;
-        self.meter.instruments().queue_wait.observe(granted.since(asked));
+        let waited = granted.since(asked);
+        self.meter.instruments().queue_wait.observe(waited);
+        if let Some(line) = &mut self.line {
+            line.queue_wait = Some(waited);
+        }
+    }
+
+    /// It is sent to a server.
+    pub(super) fn attempt(&mut self, by: &Arc<Upstream>, is_cold_start: Option<bool>) {
+        if let Some(line) = &mut self.line {
+            line.attempts += 1;
+            line.by = Some(by.clone());
+            line.is_cold_start = is_cold_start;
+        }
+    }
+
+    /// An answer's head is there.
+    pub(super) fn answers(&mut self, status: StatusCode, headers: &HeaderMap) {
+        if let Some(line) = &mut self.line {
+            line.answers(status, headers);
+        }
     }
 
     /// The answer's first byte has come.
-    pub(super) fn first_byte(&self) {
+    pub(super) fn first_byte(&mut self) {
         if self.has_slot {
-            self.meter.instruments().time_to_first_byte.observe(self.age());
+            let age = self.age();
+            self.meter.instruments().time_to_first_byte.observe(age);
+            if let Some(line) = &mut self.line {
+                line.first_byte = Some(age);
+            }
+        }
+    }
+
+    /// A part of the answer's body passes.
+    pub(super) fn passed(&mut self, data: &[u8]) {
+        if let Some(line) = &mut self.line {
+            line.passed(data);
+        }
+    }
+
+    /// So long is the body of an answer that the gateway gives.
+    pub(super) fn sized(&mut self, bytes: u64) {
+        if let Some(line) = &mut self.line {
+            line.sized(bytes);
         }
     }
 
@@ -78,7 +177,19 @@ impl Account {
         self.outcome = outcome;
     }
 
-    fn age(&self) -> std::time::Duration {
+    /// It ends with a refusal.
+    pub(super) fn refuse(mut self, refusal: &Refusal, dialect: Dialect) {
+        if let Some(line) = &mut self.line
+            && !line.was_begun.get()
+        {
+            let response = refusal.clone().into_response(dialect);
+            line.answers(response.status(), response.headers());
+            line.sized(response.body().len() as u64);
+        }
+        self.end(refusal.outcome());
+    }
+
+    fn age(&self) -> Duration {
         self.meter.clock.mono().since(self.began)
     }
 }
@@ -89,6 +200,9 @@ impl Drop for Account {
         instruments.requests.of(self.outcome).inc();
         if self.has_slot && self.outcome == Outcome::Served {
             instruments.request_duration.observe(self.age());
+        }
+        if let Some(line) = &self.line {
+            line.write(self.outcome, self.age());
         }
     }
 }

@@ -36,10 +36,13 @@ impl Body {
     }
 
     /// A server's answer: its request ends with it.
-    pub(super) fn carry(&mut self, account: Account) {
+    pub(super) fn carry(&mut self, mut account: Account) {
         match self {
             Self::Passing(passing) if !passing.is_over() => passing.account = Some(account),
             Self::Passing(_) | Self::Whole(_) | Self::Held(_) => {
+                if let Self::Whole(Some(bytes)) = self {
+                    account.passed(bytes);
+                }
                 account.first_byte();
                 account.end(Outcome::Served);
             }
@@ -210,10 +213,13 @@ impl Passing {
             Poll::Ready(Some(Ok(frame))) => {
                 // Behind trailers nothing comes, and hyper does not ask.
                 let is_last = incoming.is_end_stream() || frame.is_trailers();
-                if !self.has_begun {
-                    self.has_begun = true;
-                    self.account.iter().for_each(Account::first_byte);
+                if let Some(account) = &mut self.account {
+                    if !self.has_begun {
+                        account.first_byte();
+                    }
+                    frame.data_ref().into_iter().for_each(|data| account.passed(data));
                 }
+                self.has_begun = true;
                 if let (Some(stream), Some(data)) = (&mut self.stream, frame.data_ref()) {
                     stream.tail.saw(data);
                 }

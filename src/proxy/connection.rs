@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -61,8 +61,9 @@ pub(super) async fn serve(stream: TcpStream, caller: Caller, service: Rc<Service
                 Box::pin(converse(stream, is_h2, caller, service, activity)).await;
             }
             Some(Accepted::Plain(mut stream)) => {
-                service.meter().refused(Outcome::BadRequest);
-                say(&mut stream, Refusal::BadRequest(PLAIN)).await;
+                let refusal = Refusal::BadRequest(PLAIN);
+                service.meter().refused(caller.peer.ip(), refusal.status(), refusal.outcome());
+                say(&mut stream, refusal).await;
             }
             None => {}
         },
@@ -116,12 +117,16 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         match &ended {
             Ended::Overdue(Order::EndSlowHead) => {
                 let refusal = Refusal::HeadTimeout { after: limits.head_read_max };
-                service.meter().refused(refusal.outcome());
+                service.meter().refused(peer.ip(), refusal.status(), refusal.outcome());
                 Box::pin(say(&mut stream, refusal)).await;
             }
             // hyper has answered what it could not read.
             Ended::Broken(error) if error.is_parse() => {
-                service.meter().refused(Outcome::BadRequest);
+                let status = match error.is_parse_too_large() {
+                    true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    false => StatusCode::BAD_REQUEST,
+                };
+                service.meter().refused(peer.ip(), status, Outcome::BadRequest);
                 Box::pin(linger(&mut stream)).await;
             }
             Ended::Broken(_) | Ended::Overdue(_) | Ended::Well => {}

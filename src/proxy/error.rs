@@ -129,6 +129,11 @@ impl Refusal {
         self.row().code
     }
 
+    /// What it is answered with.
+    pub(super) fn status(&self) -> StatusCode {
+        self.row().status
+    }
+
     /// Whether the client may mean something else by the bytes that follow, so that they are not read as a request.
     pub(super) fn doubts_client(&self) -> bool {
         matches!(self, Self::BadRequest(_) | Self::Upgrade)

@@ -14,6 +14,7 @@ use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::account::Account;
 use super::answer::{Body, Passing, in_words};
 use super::classify::Dialect;
 use super::error::Refusal;
@@ -116,9 +117,13 @@ pub(super) async fn forward(
     outgoing: &Outgoing,
     mut permit: Permit,
     dialect: Dialect,
+    account: &mut Option<Account>,
 ) -> Result<(Response<Body>, Sent), Refusal> {
     loop {
         let upstream = permit.upstream().clone();
+        if let Some(account) = account {
+            account.attempt(&upstream, Some(permit.is_cold_start()));
+        }
         let sent = Sent { by: upstream.clone(), is_cold_start: permit.is_cold_start() };
         match attempt(connections, outgoing, &upstream, Some(&mut permit)).await {
             Attempt::Answered(response, connection) => {
@@ -162,7 +167,11 @@ pub(super) async fn forward_live(
     outgoing: &Outgoing,
     upstream: &Arc<Upstream>,
     dialect: Dialect,
+    account: &mut Option<Account>,
 ) -> Result<(Response<Body>, Sent), Refusal> {
+    if let Some(account) = account {
+        account.attempt(upstream, None);
+    }
     let sent = Sent { by: upstream.clone(), is_cold_start: false };
     match attempt(connections, outgoing, upstream, None).await {
         Attempt::Answered(response, connection) => {

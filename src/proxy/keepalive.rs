@@ -7,7 +7,9 @@
 mod held;
 mod words;
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,7 +100,8 @@ pub(super) struct Teller {
 /// The answer to a request, or why there is none.
 pub(super) type Answer = Result<Response<Body>, Refusal>;
 
-/// The answer; or, if it takes long, one that has begun and goes on with it. Dropping either drops the work.
+/// The answer; or, if it takes long, one that has begun and goes on with it, which `was_begun` is told. Dropping either
+/// drops the work.
 ///
 /// # Errors
 /// Those of the work, if they come early.
@@ -106,6 +109,7 @@ pub(super) async fn answer(
     mut work: Pin<Box<dyn Future<Output = Answer>>>,
     keepalive: Keepalive,
     teller: Option<Teller>,
+    was_begun: Option<Rc<Cell<bool>>>,
 ) -> Answer {
     let mut due = Box::pin(sleep(keepalive.after));
     let early = tokio::select! {
@@ -113,7 +117,10 @@ pub(super) async fn answer(
         answer = &mut work => Some(answer?),
         () = &mut due => None,
     };
-    let Some(response) = early else { return Ok(held(work, keepalive, teller, due)) };
+    let Some(response) = early else {
+        was_begun.iter().for_each(|was_begun| was_begun.set(true));
+        return Ok(held(work, keepalive, teller, due));
+    };
     // What has a length cannot be added to.
     let is_open = is_plain_stream(&response) && response.body().size_hint().exact().is_none();
     if keepalive.form != Form::Events || !is_open {

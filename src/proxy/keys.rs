@@ -7,7 +7,7 @@ mod file;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN};
 use http::request::Parts;
@@ -93,6 +93,11 @@ impl Keys {
         parts.headers.remove(AUTHORIZATION);
         parts.headers.remove(X_API_KEY);
         tenant.ok_or(Refusal::Unauthorized)
+    }
+
+    /// What the keys of a tenant are called; none once they were taken out.
+    pub(super) fn name(&self, tenant: TenantId) -> Option<Arc<str>> {
+        self.read().iter().find(|entry| entry.tenant == tenant).map(|entry| entry.name.clone())
     }
 
     /// Whose key is presented. Takes the same time whether and where its key stands in the file.

@@ -83,7 +83,7 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new(shared: Arc<Shared>, gate: Gate, clock: Clock) -> Rc<Self> {
-        let meter = Rc::new(Meter { gate: gate.clone(), clock });
+        let meter = Rc::new(Meter { gate: gate.clone(), clock, logs: shared.config.logs_access });
         Rc::new(Self { connections: Connections::new(meter, shared.config.limits), shared, gate, clock })
     }
 
@@ -126,24 +126,28 @@ impl Service {
         request: Request<Incoming>,
         caller: Rc<Caller>,
     ) -> Response<Body> {
-        let mut account = Some(self.meter().begin());
+        let mut account = self.meter().begin();
         let id = headers::request_id(request.headers());
         let route = classify::route(request.method(), request.uri().path());
         let (parts, body) = request.into_parts();
         // Boxed, because it is handed on often, and waits.
         let mut parts = Box::new(parts);
-        Trace::enter(&mut parts.headers);
+        let trace = Trace::enter(&mut parts.headers);
+        account.head(&parts, &id, trace, (caller.peer.ip(), |proxy| self.room().trusts(proxy)));
+        let mut account = Some(account);
         parts.headers.insert(headers::X_REQUEST_ID, id.clone());
         let is_http1 = parts.version < Version::HTTP_2;
         let mut response = match self.steps(route, parts, body, &caller, &mut account).await {
             Ok(response) => {
-                if let Some(account) = account {
+                if let Some(mut account) = account {
+                    account.answers(response.status(), response.headers());
+                    account.sized(response.body().size_hint().lower());
                     account.end(Outcome::Own);
                 }
                 response
             }
             Err(Refused { refusal, closes }) => {
-                let refusal = ended(account, refusal);
+                let refusal = ended(account, refusal, route.dialect());
                 tracing::debug!(request = ?id, %refusal, "a request is refused");
                 // Its connection may not have heard of the end yet.
                 let closes = closes || refusal == Refusal::Rejected(Rejection::ShuttingDown);
@@ -175,7 +179,7 @@ impl Service {
         caller: &Rc<Caller>,
         account: &mut Option<Account>,
     ) -> Result<Response<Body>, Refused> {
-        let (tenant, way) = match self.head(route, &mut parts, !body.is_end_stream(), caller) {
+        let (tenant, way) = match self.head(route, &mut parts, !body.is_end_stream(), caller, account) {
             Ok(decided) => decided,
             Err(refusal) => return Err(refuse_early(refusal, &parts, body)),
         };
@@ -196,6 +200,7 @@ impl Service {
                 return Err(Refused::closing(Refusal::BadRequest("the request's body broke off")));
             }
         };
+        account.iter_mut().for_each(|account| account.body(bytes.len()));
         let dialect = route.dialect();
         match way {
             Way::Here(response) => Ok(*response),
@@ -224,8 +229,9 @@ impl Service {
                 // What was sent to the client while it waited is not packed.
                 wanted.parts.headers.remove(header::ACCEPT_ENCODING);
                 let request = wanted.request;
+                let was_begun = wanted.account.as_ref().and_then(Account::was_begun);
                 let teller = keepalive.tells_status.then(|| Teller { gate: self.gate.clone(), request });
-                Ok(keepalive::answer(Box::pin(self.clone().serve(wanted)), plan, teller).await?)
+                Ok(keepalive::answer(Box::pin(self.clone().serve(wanted)), plan, teller, was_begun).await?)
             }
         }
     }
@@ -236,22 +242,23 @@ impl Service {
         let asked = self.clock.mono();
         let permit = match self.gate.acquire_as(request, ask).await {
             Ok(permit) => permit,
-            Err(because) => return Err(ended(account, Refusal::Rejected(because))),
+            Err(because) => return Err(ended(account, Refusal::Rejected(because), dialect)),
         };
         let granted = self.clock.mono();
         if let Some(account) = &mut account {
             account.granted(asked, granted);
         }
         let outgoing = self.outgoing(parts, bytes, &caller);
-        let (mut response, sent) = match forward::forward(&self.connections, &outgoing, permit, dialect).await
-        {
+        let forwarded = forward::forward(&self.connections, &outgoing, permit, dialect, &mut account).await;
+        let (mut response, sent) = match forwarded {
             Ok(answered) => answered,
-            Err(refusal) => return Err(ended(account, refusal)),
+            Err(refusal) => return Err(ended(account, refusal, dialect)),
         };
         // From here on the request cannot be sent again, so its body need not be kept.
         drop((outgoing, reservation));
         tell(&mut response, &sent, asked, granted);
-        if let Some(account) = account {
+        if let Some(mut account) = account {
+            account.answers(response.status(), response.headers());
             response.body_mut().carry(account);
         }
         Ok(response)
@@ -274,13 +281,18 @@ impl Service {
         parts: &mut Parts,
         has_body: bool,
         caller: &Caller,
+        account: &mut Option<Account>,
     ) -> Result<(TenantId, Way), Refusal> {
         if caller.is_over {
             return Err(Refusal::TooManyConnections);
         }
         strict::check(parts)?;
         let tenant = match &self.shared.config.keys {
-            Some(keys) => keys.admit(route, parts, has_body)?,
+            Some(keys) => {
+                let tenant = keys.admit(route, parts, has_body)?;
+                account.iter_mut().for_each(|account| account.tenant(|| keys.name(tenant)));
+                tenant
+            }
             None => EVERYBODY,
         };
         let way = match route {
@@ -337,7 +349,7 @@ impl Service {
             };
         };
         let (mut response, sent) =
-            forward::forward_live(&self.connections, &outgoing, &upstream, dialect).await?;
+            forward::forward_live(&self.connections, &outgoing, &upstream, dialect, account).await?;
         if let Some(agent) = sent.by.label.clone() {
             response.headers_mut().insert(headers::X_AGENT, agent);
         }
@@ -348,7 +360,8 @@ impl Service {
         {
             response = self.remember(question, response).await?;
         }
-        if let Some(account) = account.take() {
+        if let Some(mut account) = account.take() {
+            account.answers(response.status(), response.headers());
             response.body_mut().carry(account);
         }
         Ok(response)
@@ -466,9 +479,9 @@ fn refuse_midway(refusal: Refusal, parts: &Parts, body: Incoming) -> Refused {
 }
 
 /// Counts a refusal, unless the request was counted already.
-fn ended(account: Option<Account>, refusal: Refusal) -> Refusal {
+fn ended(account: Option<Account>, refusal: Refusal, dialect: Dialect) -> Refusal {
     if let Some(account) = account {
-        account.end(refusal.outcome());
+        account.refuse(&refusal, dialect);
     }
     refusal
 }

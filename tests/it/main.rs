@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "shared with the benches: each includes all of it and uses a part")]
 mod support;
 
+mod access_log;
 mod aws;
 mod bench_figures;
 mod check;

@@ -81,6 +81,7 @@ impl Default for GatewayConfig {
                 tls: None,
                 keys: None,
                 keepalive: KeepaliveConfig::default(),
+                logs_access: true,
                 is_listener_shared: false,
             },
         }

@@ -106,7 +106,7 @@ fn whoever_may_be_sent_bytes() {
 #[tokio::test(start_paused = true)]
 async fn an_early_answer_is_passed_as_it_is() {
     let (work, future) = work();
-    let answering = answer(Box::pin(future), streaming(Endpoint::Chat), None);
+    let answering = answer(Box::pin(future), streaming(Endpoint::Chat), None, None);
     let give = async {
         sleep(Duration::from_millis(14_999)).await;
         drop(work.answers.send(Err(Refusal::BytesFull)));
@@ -120,7 +120,7 @@ async fn bytes_come_from_then_on_until_the_answer_and_never_again() {
     for (endpoint, expected) in EVENTS {
         let clock = Clock::start();
         let (work, future) = work();
-        let response = answer(Box::pin(future), streaming(endpoint), None).await.unwrap();
+        let response = answer(Box::pin(future), streaming(endpoint), None, None).await.unwrap();
         assert_eq!(clock.mono().0.as_secs(), 15, "{endpoint:?}");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
         assert_eq!(response.headers()[header::CACHE_CONTROL], "no-cache");
@@ -165,7 +165,7 @@ async fn a_head_alone_is_not_the_first_byte() {
             drop(work.answers.send(given));
         };
         let (response, ()) =
-            tokio::join!(answer(Box::pin(future), streaming(Endpoint::Messages), None), give);
+            tokio::join!(answer(Box::pin(future), streaming(Endpoint::Messages), None, None), give);
         let mut body = response.unwrap().into_body();
         let mut seen = Vec::new();
         while clock.mono().0.as_secs() < 35 {
@@ -185,14 +185,14 @@ async fn a_head_alone_is_not_the_first_byte() {
 async fn what_has_a_length_is_not_added_to() {
     let (work, future) = work();
     drop(work.answers.send(stream("data: 1\n\n")));
-    let response = answer(Box::pin(future), streaming(Endpoint::Chat), None).await.unwrap();
+    let response = answer(Box::pin(future), streaming(Endpoint::Chat), None, None).await.unwrap();
     assert!(matches!(response.body(), Body::Whole(_)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_client_did_not_read_is_not_made_up_for() {
     let (_work, future) = work();
-    let mut body = answer(Box::pin(future), streaming(Endpoint::Chat), None).await.unwrap().into_body();
+    let mut body = answer(Box::pin(future), streaming(Endpoint::Chat), None, None).await.unwrap().into_body();
     assert_eq!(next(&mut body).await.as_deref(), Some(":\n"));
     advance(Duration::from_secs(100)).await;
     assert_eq!(next(&mut body).await.as_deref(), Some(":\n"));
@@ -203,7 +203,7 @@ async fn what_a_client_did_not_read_is_not_made_up_for() {
 async fn a_late_refusal_is_an_event() {
     for (endpoint, _) in EVENTS {
         let (work, future) = work();
-        let mut body = answer(Box::pin(future), streaming(endpoint), None).await.unwrap().into_body();
+        let mut body = answer(Box::pin(future), streaming(endpoint), None, None).await.unwrap().into_body();
         next(&mut body).await;
         drop(work.answers.send(Err(Refusal::Rejected(Rejection::ShuttingDown))));
         let event = next(&mut body).await.unwrap();
@@ -231,7 +231,8 @@ async fn an_answer_that_cannot_be_joined_on_is_an_event() {
         (long, "no event stream"),
     ] {
         let (work, future) = work();
-        let mut body = answer(Box::pin(future), streaming(Endpoint::Chat), None).await.unwrap().into_body();
+        let mut body =
+            answer(Box::pin(future), streaming(Endpoint::Chat), None, None).await.unwrap().into_body();
         next(&mut body).await;
         drop(work.answers.send(Ok(response)));
         let event = next(&mut body).await.unwrap();
@@ -243,12 +244,12 @@ async fn an_answer_that_cannot_be_joined_on_is_an_event() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_takes_the_work_along() {
     let (early, future) = work();
-    let answering = answer(Box::pin(future), streaming(Endpoint::Chat), None);
+    let answering = answer(Box::pin(future), streaming(Endpoint::Chat), None, None);
     assert!(timeout(Duration::from_secs(1), answering).await.is_err());
     assert!(early.is_dropped.get(), "before the first byte");
 
     let (late, future) = work();
-    let mut response = answer(Box::pin(future), streaming(Endpoint::Chat), None).await.unwrap();
+    let mut response = answer(Box::pin(future), streaming(Endpoint::Chat), None, None).await.unwrap();
     next(response.body_mut()).await;
     assert!(!late.is_dropped.get());
     drop(response);
@@ -262,7 +263,7 @@ async fn blanks_before_json_are_json() {
         (Err(Refusal::NoServer), r#"  {"error":{"message":"#),
     ] {
         let (work, future) = work();
-        let response = answer(Box::pin(future), json(), None).await.unwrap();
+        let response = answer(Box::pin(future), json(), None, None).await.unwrap();
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
         let mut body = response.into_body();
         let mut text = next(&mut body).await.unwrap() + &next(&mut body).await.unwrap();

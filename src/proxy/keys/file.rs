@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::core::TenantId;
 
@@ -18,7 +19,7 @@ const HASH_PREFIX: &str = "sha256:";
 /// One key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) hash: [u8; 32],
     pub(super) tenant: TenantId,
 }
@@ -105,7 +106,7 @@ pub(super) fn parse(text: &str, before: &[Entry]) -> Result<Vec<Entry>, (usize, 
         if entries.len() == KEYS_MAX {
             return Err((number, LineError::TooMany));
         }
-        entries.push(Entry { name, hash, tenant: TenantId(0) });
+        entries.push(Entry { name: name.into(), hash, tenant: TenantId(0) });
     }
     number_tenants(&mut entries, before);
     Ok(entries)
@@ -120,10 +121,10 @@ fn words(line: &str) -> Result<(String, [u8; 32]), LineError> {
 }
 
 fn number_tenants(entries: &mut [Entry], before: &[Entry]) {
-    let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-    let mut numbers: BTreeMap<String, TenantId> = before
+    let names: BTreeSet<&str> = entries.iter().map(|entry| &*entry.name).collect();
+    let mut numbers: BTreeMap<Arc<str>, TenantId> = before
         .iter()
-        .filter(|entry| names.contains(entry.name.as_str()))
+        .filter(|entry| names.contains(&*entry.name))
         .map(|entry| (entry.name.clone(), entry.tenant))
         .collect();
     let taken: BTreeSet<TenantId> = numbers.values().copied().collect();

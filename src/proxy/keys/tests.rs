@@ -62,7 +62,7 @@ fn a_new_key_is_long_and_random_and_its_line_lets_it_in() {
     let random = one.key().strip_prefix("pk-").unwrap();
     assert!(random.len() == 64 && random.bytes().all(|byte| byte.is_ascii_hexdigit()), "{random}");
     let entries = parse(one.line(), &[]).unwrap();
-    assert_eq!((entries[0].name.as_str(), entries[0].hash), ("alice", hash(one.key())));
+    assert_eq!((&*entries[0].name, entries[0].hash), ("alice", hash(one.key())));
     for shown in [format!("{one:?}"), format!("{:?}", keys(&[("a", "one")]))] {
         assert!(!shown.contains(random) && !shown.contains("one"), "{shown}");
     }
@@ -100,7 +100,7 @@ fn a_wrong_line_is_named_and_not_repeated() {
 #[test]
 fn a_reload_keeps_the_numbers_of_names_and_gives_out_those_of_names_that_are_gone() {
     let numbers = |entries: &[Entry]| -> Vec<(String, u32)> {
-        entries.iter().map(|entry| (entry.name.clone(), entry.tenant.0)).collect()
+        entries.iter().map(|entry| (entry.name.to_string(), entry.tenant.0)).collect()
     };
     let named = |of: &[(&str, u32)]| -> Vec<(String, u32)> {
         of.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect()

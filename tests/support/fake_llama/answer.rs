@@ -66,8 +66,11 @@ impl Dialect {
             Self::Anthropic => json!({
                 "type": "message", "role": "assistant", "model": model, "stop_reason": "end_turn",
                 "content": [{ "type": "text", "text": text }],
+                "usage": { "cache_read_input_tokens": 0, "input_tokens": 1, "output_tokens": words },
             }),
-            Self::Native => json!({ "content": text, "stop": true, "model": model }),
+            Self::Native => {
+                json!({ "content": text, "stop": true, "model": model, "timings": timings(words) })
+            }
             Self::Embeddings => json!({
                 "object": "list", "model": model,
                 "data": [{ "object": "embedding", "index": 0, "embedding": [0.5, 0.25] }],
@@ -83,13 +86,19 @@ impl Dialect {
                 events.push(data(&json!({
                     "object": "chat.completion.chunk",
                     "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }],
+                    "timings": timings(words),
                 })));
                 events.push("data: [DONE]\n\n".to_owned());
             }
             Self::Anthropic => {
+                let usage = json!({ "input_tokens": 1, "output_tokens": words });
+                let delta = json!({ "type": "message_delta", "delta": {}, "usage": usage });
+                events.push(format!("event: message_delta\n{}", data(&delta)));
                 events.push(format!("event: message_stop\n{}", data(&json!({ "type": "message_stop" }))));
             }
-            Self::Native => events.push(data(&json!({ "content": "", "stop": true }))),
+            Self::Native => {
+                events.push(data(&json!({ "content": "", "stop": true, "timings": timings(words) })));
+            }
             Self::Embeddings => {}
         }
         events.into_iter().map(Bytes::from).collect()
@@ -109,6 +118,11 @@ impl Dialect {
             Self::Native | Self::Embeddings => data(&json!({ "content": word, "stop": false })),
         }
     }
+}
+
+/// What llama.cpp says that it took.
+fn timings(words: usize) -> Value {
+    json!({ "cache_n": 0, "prompt_n": 1, "predicted_n": words })
 }
 
 fn word(index: usize) -> String {
