@@ -68,6 +68,11 @@ const TCP_KEEPALIVE_RETRIES: u32 = 3;
 #[cfg(target_os = "linux")]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What the kernel takes of an answer beyond what it can send now, in bytes: who does not read what is streamed to them
+/// finds this much of it later, and not the kernel's megabytes.
+#[cfg(target_os = "linux")]
+const UNSENT_MAX: u32 = 16 * 1024;
+
 /// At the end, to finish the answers that are under way.
 const END_GRACE: Duration = Duration::from_secs(3);
 
@@ -116,21 +121,20 @@ pub async fn serve(
     clock: Clock,
     cancel: CancellationToken,
 ) {
-    let (feed, latest) = Feed::new();
     let shared = Arc::new(Shared {
         config,
         gate,
         clock,
         cancel: cancel.clone(),
         complaints: Complaints::default(),
-        feed,
+        feed: Feed::default(),
         last_hour: LastHour::default(),
     });
     let router = router(shared.clone());
     let watching = async {
         let _: Option<()> = cancel.run_until_cancelled(shared.last_hour.watch(&shared.gate, clock)).await;
     };
-    tokio::join!(accept(listener, router, cancel.clone()), events::produce(shared.clone(), latest), watching);
+    tokio::join!(accept(listener, router, cancel.clone()), events::produce(shared.clone()), watching);
 }
 
 async fn accept(listener: TcpListener, router: Router, cancel: CancellationToken) {
@@ -182,7 +186,7 @@ fn router(shared: Arc<Shared>) -> Router {
 
 /// One connection, to its end.
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, cancel: CancellationToken) {
-    let local = match notice_vanished(&stream).and_then(|()| stream.local_addr()) {
+    let local = match set_up(&stream).and_then(|()| stream.local_addr()) {
         Ok(local) => local,
         Err(error) => return debug!(%peer, %error, "a management connection ended before it began"),
     };
@@ -211,8 +215,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, cancel:
 }
 
 /// A machine that vanishes sends nothing more, not even an end: without this its agent would look merely silent, and
-/// its connection would stay for ever.
-fn notice_vanished(stream: &TcpStream) -> io::Result<()> {
+/// its connection would stay for ever. And little is to wait in the kernel for one that does not read.
+fn set_up(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new()
@@ -221,6 +225,9 @@ fn notice_vanished(stream: &TcpStream) -> io::Result<()> {
         .with_retries(TCP_KEEPALIVE_RETRIES);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+    {
+        socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+        socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod attempts;
 mod fleet;
 mod groups;
+mod happenings;
 mod outlook;
 mod queue;
 mod servers;

@@ -35,36 +35,80 @@ const RETRY_SECONDS: &str = "10";
 /// What nginx and its kin call the wish that they pass each event on at once.
 const NO_BUFFERING: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
 
+/// Watchers are told in so many groups, one after the other within each interval: a thousand writes at once would hold up
+/// the machine's other work for as long as they take.
+const GROUPS: usize = 32;
+
+/// A group is filled before the next one: few watchers are told at once.
+const GROUP_WATCHERS: usize = WATCHERS_MAX / GROUPS;
+
 /// Where watchers find the latest event.
 pub(super) struct Feed {
-    /// None while nobody watches: what was told then is old.
-    latest: watch::Receiver<Option<Bytes>>,
+    /// For each group. None while nobody watches: what was told then is old.
+    latest: [watch::Sender<Option<Bytes>>; GROUPS],
     places: Arc<Semaphore>,
     came: Notify,
 }
 
-impl Feed {
-    /// A feed, and what [`produce`] writes to.
-    pub(super) fn new() -> (Self, watch::Sender<Option<Bytes>>) {
-        let (sender, latest) = watch::channel(None);
-        (Self { latest, places: Arc::new(Semaphore::new(WATCHERS_MAX)), came: Notify::new() }, sender)
-    }
-
-    fn watchers(&self) -> usize {
-        WATCHERS_MAX - self.places.available_permits()
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            latest: std::array::from_fn(|_| watch::Sender::new(None)),
+            places: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            came: Notify::new(),
+        }
     }
 }
 
-/// Reads the state for all who watch, until cancelled. Its end is the end of every stream.
-pub(super) async fn produce(shared: Arc<Shared>, latest: watch::Sender<Option<Bytes>>) {
+impl Feed {
+    /// A place for a watcher; none if all are taken.
+    fn join(&self) -> Option<Watcher> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        let has_room = |group: &&watch::Sender<_>| group.receiver_count() < GROUP_WATCHERS;
+        // There is one with room for as long as there is a place; the last may be fuller for a moment.
+        let group = self.latest.iter().find(has_room).or(self.latest.last())?;
+        let mut latest = group.subscribe();
+        // What was told a moment ago will do for the first.
+        latest.mark_changed();
+        self.came.notify_one();
+        Some(Watcher { latest, under_way: None, _place: place })
+    }
+
+    fn has_watchers(&self) -> bool {
+        self.places.available_permits() < WATCHERS_MAX
+    }
+
+    fn tell_all(&self, event: Option<&Bytes>) {
+        for group in &self.latest {
+            group.send_replace(event.cloned());
+        }
+    }
+
+    /// Whether nothing is told at present.
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.latest.iter().all(|group| group.borrow().is_none())
+    }
+}
+
+/// Reads the state for all who watch, until cancelled.
+pub(super) async fn produce(shared: Arc<Shared>) {
+    let feed = &shared.feed;
     let telling = async {
         loop {
-            if shared.feed.watchers() == 0 {
-                latest.send_replace(None);
-                shared.feed.came.notified().await;
-            } else {
-                latest.send_replace(Some(event(&shared)));
-                tokio::time::sleep(EVENT_INTERVAL).await;
+            while !feed.has_watchers() {
+                feed.tell_all(None);
+                feed.came.notified().await;
+            }
+            // The first is not to wait for its turn, nor is who comes before that of their group.
+            feed.tell_all(Some(&event(&shared)));
+            tokio::time::sleep(EVENT_INTERVAL).await;
+            while feed.has_watchers() {
+                let event = event(&shared);
+                for group in &feed.latest {
+                    group.send_replace(Some(event.clone()));
+                    tokio::time::sleep(EVENT_INTERVAL / GROUPS as u32).await;
+                }
             }
         }
     };
@@ -82,29 +126,25 @@ pub(super) async fn events(
     State(shared): State<Arc<Shared>>,
     Extension(admitted): Extension<Admitted>,
 ) -> Response {
-    let Ok(place) = shared.feed.places.clone().try_acquire_owned() else {
+    let Some(watcher) = shared.feed.join() else {
         let message =
             format!("{WATCHERS_MAX} watch already: close some, or ask for /api/v1/state now and then");
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", &message);
         return ([(RETRY_AFTER, RETRY_SECONDS)], refusal.answer(Body::empty())).into_response();
     };
-    let mut latest = shared.feed.latest.clone();
-    // What was told a moment ago will do for the first.
-    latest.mark_changed();
-    shared.feed.came.notify_one();
-    let watcher = Watcher { latest, under_way: None, _place: place };
     let events = stream::unfold(watcher, |mut watcher| async {
         let event = watcher.next().await?;
         Some((Ok::<_, Infallible>(event), watcher))
     });
-    let session_end = async move {
+    let cancel = shared.cancel.clone();
+    let end = async move {
         match admitted {
-            Admitted::Session(left) => tokio::time::sleep(left).await,
-            Admitted::Entirely | Admitted::Stranger => std::future::pending().await,
+            Admitted::Session(left) => drop(tokio::time::timeout(left, cancel.cancelled()).await),
+            Admitted::Entirely | Admitted::Stranger => cancel.cancelled().await,
         }
     };
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache, no-store"), NO_BUFFERING];
-    (headers, Body::from_stream(events.take_until(Box::pin(session_end)))).into_response()
+    (headers, Body::from_stream(events.take_until(Box::pin(end)))).into_response()
 }
 
 /// One who watches.

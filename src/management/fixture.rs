@@ -48,6 +48,18 @@ pub(crate) fn report(port: u16, slots: u32) -> AgentReport {
     }
 }
 
+pub(crate) fn config(token: Option<&str>, has_page: bool, own: SocketAddr) -> ManagementConfig {
+    ManagementConfig {
+        token: token.map(|token| Token::new(token.to_owned())),
+        agent_addr_allow: Vec::new(),
+        own: vec![own],
+        pool: POOL,
+        groups: Vec::new(),
+        has_page,
+        cloudwatch: Some(Arc::default()),
+    }
+}
+
 /// Far above what anything here takes.
 pub(crate) async fn soon<T>(waited: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), waited).await.unwrap()
@@ -88,15 +100,7 @@ impl Served {
         let clock = Clock::start();
         let gate = gate(clock);
         let cancel = CancellationToken::new();
-        let config = ManagementConfig {
-            token: token.map(|token| Token::new(token.to_owned())),
-            agent_addr_allow: Vec::new(),
-            own: vec![address],
-            pool: POOL,
-            groups: Vec::new(),
-            has_page,
-            cloudwatch: Some(Arc::default()),
-        };
+        let config = config(token, has_page, address);
         let task = tokio::spawn(serve(listener, config, gate.clone(), clock, cancel.clone()));
         Self { address, gate, clock, cancel, task }
     }
@@ -112,16 +116,47 @@ impl Served {
         self.stream_with(id, "").await
     }
 
+    /// Begins a body of another kind.
+    pub async fn stream_to(&self, path: &str) -> Stream {
+        self.stream_at(path, "").await
+    }
+
     pub async fn stream_with(&self, id: &str, headers: &str) -> Stream {
+        self.stream_at(&format!("/status_update/{id}"), headers).await
+    }
+
+    async fn stream_at(&self, path: &str, headers: &str) -> Stream {
         let mut stream = Stream(soon(TcpStream::connect(self.address)).await.unwrap());
         // What is sent must be read by the server, rather than lie in the kernel.
         SockRef::from(&stream.0).set_send_buffer_size(4096).unwrap();
         let head = format!(
-            "POST /status_update/{id} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n{headers}\r\n",
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n{headers}\r\n",
             self.address
         );
         stream.write(&head).await;
         stream
+    }
+
+    /// Asks on a connection of its own, for what may not end by itself.
+    pub async fn begin(&self, path: &str, headers: &str) -> Stream {
+        let mut stream = Stream(soon(TcpStream::connect(self.address)).await.unwrap());
+        let host = self.address;
+        stream.write(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n")).await;
+        stream
+    }
+
+    /// Sends a form as a page of this address does.
+    pub async fn form(&self, path: &str, headers: &str, body: &str) -> String {
+        let mut stream = Stream(soon(TcpStream::connect(self.address)).await.unwrap());
+        let host = self.address;
+        stream
+            .write(&format!(
+                "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\
+                 Content-Type: application/x-www-form-urlencoded\r\n{headers}\r\n{body}",
+                body.len()
+            ))
+            .await;
+        stream.answer().await
     }
 
     /// One request on a connection of its own; the whole answer.

@@ -2,6 +2,8 @@
 
 mod answers;
 mod connections;
+mod events;
+mod page;
 
 use serde_json::Value;
 use tokio::io::AsyncReadExt;

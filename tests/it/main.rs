@@ -15,6 +15,7 @@ mod conformance;
 mod corpus;
 mod counted;
 mod crowd;
+mod dashboard;
 mod documents;
 mod edges;
 mod endings;

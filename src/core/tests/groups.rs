@@ -9,7 +9,7 @@ fn pool(groups: u32, instances_max: u32) -> PoolConfig {
     PoolConfig { groups, instances_max, looks: Some(Looks { hurry: secs(5), rest: secs(60) }), ..config() }
 }
 
-fn group(desired: u32) -> GroupObserved {
+pub(super) fn group(desired: u32) -> GroupObserved {
     GroupObserved { desired, min: 0, max: 5, is_protected: true, has_rival: false }
 }
 
@@ -27,7 +27,7 @@ fn describe() -> Action {
 
 impl Scene {
     /// Groups that were seen with these wishes and nothing in them.
-    fn with_groups(wishes: &[u32], instances_max: u32) -> Self {
+    pub(super) fn with_groups(wishes: &[u32], instances_max: u32) -> Self {
         let mut scene = Self::new(pool(wishes.len() as u32, instances_max));
         let groups: Vec<GroupObserved> = wishes.iter().map(|&wish| group(wish)).collect();
         scene.look(&groups, &[]);
@@ -35,7 +35,11 @@ impl Scene {
     }
 
     /// A look at the groups, and at these instances of the first.
-    fn look(&mut self, groups: &[GroupObserved], instances: &[(&str, InstanceState)]) -> Vec<String> {
+    pub(super) fn look(
+        &mut self,
+        groups: &[GroupObserved],
+        instances: &[(&str, InstanceState)],
+    ) -> Vec<String> {
         let operation = OperationId(self.now.0.as_millis() as u64 + 1_000_000_000);
         self.start(operation.0, describe());
         let groups = (0..).map(GroupId).zip(groups.iter().copied()).collect();
@@ -53,12 +57,12 @@ impl Scene {
         self.plan().into_iter().filter(|action| *action != describe()).collect()
     }
 
-    fn launch_fails(&mut self, group: GroupId, kind: OperationFailure) -> Vec<String> {
+    pub(super) fn launch_fails(&mut self, group: GroupId, kind: OperationFailure) -> Vec<String> {
         self.tell(Event::LaunchFailed { pool: POOL, group, kind, cause: "no capacity".into() })
     }
 
     /// One request is served by instance "a" of the first group, with the agent 1 and the lease 0.
-    fn serve_by_a(&mut self) {
+    pub(super) fn serve_by_a(&mut self) {
         assert_eq!(self.arrive(1), [""; 0]);
         assert_eq!(self.deeds(), [wake_in(FIRST, 1)]);
         self.start(1, wake_in(FIRST, 1));
@@ -74,7 +78,7 @@ impl Scene {
     }
 }
 
-fn noticed(reason: NoticeReason, report: AgentReport) -> AgentReport {
+pub(super) fn noticed(reason: NoticeReason, report: AgentReport) -> AgentReport {
     AgentReport { notice: Some(Notice { reason, left: Some(secs(120)) }), ..report }
 }
 

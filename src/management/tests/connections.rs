@@ -10,11 +10,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-#[cfg(target_os = "linux")]
-use super::super::TCP_USER_TIMEOUT;
 use super::super::fixture::{POOL, Served, Stream, soon, until};
 use super::super::ingest::SILENCE_MAX;
-use super::super::{END_GRACE, HEAD_TIMEOUT, notice_vanished};
+use super::super::{END_GRACE, HEAD_TIMEOUT, set_up};
+#[cfg(target_os = "linux")]
+use super::super::{TCP_USER_TIMEOUT, UNSENT_MAX};
 use super::{paddler, status};
 use crate::agent::{self, AgentConfig};
 use crate::clock::Clock;
@@ -98,11 +98,13 @@ async fn an_agent_that_says_nothing_for_long_is_ended() {
 async fn vanished_peers_are_noticed_by_the_system() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    notice_vanished(&stream).unwrap();
+    set_up(&stream).unwrap();
     let socket = SockRef::from(&stream);
     assert!(socket.keepalive().unwrap());
     #[cfg(target_os = "linux")]
     assert_eq!(socket.tcp_user_timeout().unwrap(), Some(TCP_USER_TIMEOUT));
+    #[cfg(target_os = "linux")]
+    assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_MAX);
 }
 
 #[tokio::test]
