@@ -48,12 +48,12 @@ async fn llama_cpp_tells_them_in_each_dialect() {
     .await;
     let messages = json!([{"role": "user", "content": "name some words"}]);
     // More words than the ends of an answer hold.
-    let words = 3000;
+    let words = 1000;
     for (number, (path, body)) in [
         (CHAT, json!({"messages": messages, "max_tokens": words})),
         (CHAT, json!({"messages": messages, "max_tokens": words, "stream_options": {"include_usage": true}})),
         ("/v1/completions", json!({"prompt": "some words", "max_tokens": words})),
-        ("/completion", json!({"prompt": "some words ".repeat(600), "n_predict": words})),
+        ("/completion", json!({"prompt": "some words ".repeat(100), "n_predict": words})),
         ("/v1/messages", json!({"messages": messages, "max_tokens": words})),
         ("/v1/responses", json!({"input": "some words", "max_output_tokens": words})),
     ]
@@ -71,7 +71,7 @@ async fn llama_cpp_tells_them_in_each_dialect() {
             let mut client = super::send(&paddock, request(&id, "POST", path, "", &body)).await;
             assert_eq!(client.head().await.status, 200, "{path}");
             let (answer, is_whole) = client.body().await;
-            assert!(is_whole && answer.len() > 3 * words, "{path}");
+            assert!(is_whole && answer.len() > 4096, "{path}");
             let line = line(&paddock, &id).await;
             let (prompt, generated) = told(&line);
             assert_eq!(generated, Some(words as u64), "{path} {line}");
