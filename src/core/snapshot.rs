@@ -54,7 +54,7 @@ pub struct PoolSnapshot {
     pub boot_eta_seconds: f64,
     /// The last launches' failure, until one registers.
     pub trouble: Option<Arc<str>>,
-    /// The groups of its fleet, in the order in which they are tried.
+    /// The groups of its fleet, in the order in which they are tried; none without a fleet.
     pub groups: Vec<GroupSnapshot>,
     /// The instances of its fleet.
     pub instances: Vec<InstanceSnapshot>,
@@ -295,6 +295,7 @@ impl Core {
             .iter()
             .map(|(&id, pool)| {
                 let own = || agents.iter().filter(|agent| agent.pool == id && agent.is_connected);
+                let groups = || pool.groups.iter().filter(|_| pool.config.has_fleet);
                 PoolSnapshot {
                     pool: id,
                     requests_buffered: pool.queue.len(),
@@ -305,7 +306,7 @@ impl Core {
                     pending: pool.pending(),
                     boot_eta_seconds: self.boot_eta(id).as_secs_f64(),
                     trouble: pool.trouble.cause(),
-                    groups: pool.groups.iter().map(|(&id, group)| self.group_snapshot(id, group)).collect(),
+                    groups: groups().map(|(&id, group)| self.group_snapshot(id, group)).collect(),
                     instances: pool.instances.iter().map(|(id, i)| self.instance_snapshot(id, i)).collect(),
                     boots: pool.boots.last().map(boot_snapshot).collect(),
                     happenings: pool.journal.told(self.now),
