@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::extract::{Extension, Request, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::auth::Admitted;
 use super::refusal::Refusal;
-use crate::dashboard::{Snapshot, Timeline};
+use crate::dashboard::Snapshot;
 use crate::metrics::prometheus;
 
 /// The state as of now.
@@ -30,9 +31,16 @@ pub(super) async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json(json!(snapshot(&shared)))
 }
 
+/// Tells the page, whose scripts do not see the cookie, that there is a session that can be ended.
+const SESSION: (HeaderName, &str) = (HeaderName::from_static("x-paddock-session"), "1");
+
 /// `GET /api/v1/timeline`: the last hour.
-pub(super) async fn timeline(State(shared): State<Arc<Shared>>) -> Json<Timeline> {
-    Json(shared.last_hour.timeline())
+pub(super) async fn timeline(
+    State(shared): State<Arc<Shared>>,
+    Extension(admitted): Extension<Admitted>,
+) -> Response {
+    let session = matches!(admitted, Admitted::Session(_)).then_some([SESSION]);
+    (session, Json(shared.last_hour.timeline())).into_response()
 }
 
 /// `GET /health`: the gateway is well, whatever its servers are.

@@ -12,11 +12,10 @@ use axum::response::Response;
 
 use super::refusal::Refusal;
 use super::token::Token;
-use super::{Ends, Shared, session};
+use super::{Ends, Shared, page, session};
 
 /// What anybody may look at: without a token the page is a form, and nothing else here is a secret.
-const OPEN_TO_LOOK: [&str; 5] =
-    ["/", "/dashboard", "/dashboard/app.js", "/dashboard/style.css", "/dashboard/icon.svg"];
+const OPEN_TO_LOOK: [&str; 2] = ["/", "/dashboard"];
 
 /// Logging in takes the token, and logging out forgets a cookie.
 const OPEN_TO_POST: [&str; 2] = ["/dashboard/login", "/dashboard/logout"];
@@ -91,7 +90,7 @@ fn check(
             return Ok(Admitted::Session(left));
         }
         // 5.
-        if (looks && OPEN_TO_LOOK.contains(&path))
+        if (looks && (OPEN_TO_LOOK.contains(&path) || page::is_file(path)))
             || (*request.method() == Method::POST && OPEN_TO_POST.contains(&path))
         {
             return Ok(Admitted::Stranger);

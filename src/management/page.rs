@@ -36,18 +36,42 @@ const GUARDS: [(HeaderName, &str); 3] = [
     (
         CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
-         base-uri 'none'; frame-ancestors 'none'",
+         base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
     ),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "same-origin"),
 ];
 
 const HTML: &str = "text/html; charset=utf-8";
-static PAGE: Asset = Asset::new(HTML, include_str!("../dashboard/web/index.html"));
-static LOGIN: Asset = Asset::new(HTML, include_str!("../dashboard/web/login.html"));
-static SCRIPT: Asset = Asset::new("text/javascript; charset=utf-8", include_str!("../dashboard/web/app.js"));
-static STYLE: Asset = Asset::new("text/css; charset=utf-8", include_str!("../dashboard/web/style.css"));
-static ICON: Asset = Asset::new("image/svg+xml", include_str!("../dashboard/web/icon.svg"));
+
+/// A file of `src/dashboard/web`, by its name.
+macro_rules! asset {
+    ($name:literal) => {
+        Asset::new($name, include_str!(concat!("../dashboard/web/", $name)))
+    };
+}
+
+static PAGE: Asset = asset!("index.html");
+static LOGIN: Asset = asset!("login.html");
+/// What the two load. Nothing of it is a secret.
+static FILES: [Asset; 16] = [
+    asset!("agents.js"),
+    asset!("app.js"),
+    asset!("boot.js"),
+    asset!("boots.js"),
+    asset!("chart.js"),
+    asset!("cost.js"),
+    asset!("dom.js"),
+    asset!("format.js"),
+    asset!("happened.js"),
+    asset!("icon.svg"),
+    asset!("live.js"),
+    asset!("model.js"),
+    asset!("now.js"),
+    asset!("style.css"),
+    asset!("timeline.js"),
+    asset!("words.js"),
+];
 
 /// `GET /dashboard`: the page; for who has to log in, the form.
 pub(super) async fn page(
@@ -62,19 +86,23 @@ pub(super) async fn page(
     }
 }
 
-/// `GET /dashboard/app.js`
-pub(super) async fn script(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    shared.serve(&SCRIPT, &headers)
+/// `GET /dashboard/{file}`: what the page loads.
+pub(super) async fn file(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    match named(request.uri().path()) {
+        _ if !shared.config.has_page => off(request.into_body()),
+        Some(file) => file.answer(request.headers()),
+        None => api::not_found(request).await,
+    }
 }
 
-/// `GET /dashboard/style.css`
-pub(super) async fn style(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    shared.serve(&STYLE, &headers)
+/// Whether the page loads what is at this path.
+pub(super) fn is_file(path: &str) -> bool {
+    named(path).is_some()
 }
 
-/// `GET /dashboard/icon.svg`
-pub(super) async fn icon(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    shared.serve(&ICON, &headers)
+fn named(path: &str) -> Option<&'static Asset> {
+    let name = path.strip_prefix("/dashboard/")?;
+    FILES.iter().find(|file| file.name == name)
 }
 
 /// `GET /`: on to the page, where there is one.
@@ -147,22 +175,25 @@ async fn read(body: &mut Body) -> Option<Vec<u8>> {
     Some(whole)
 }
 
-impl Shared {
-    fn serve(&self, asset: &'static Asset, headers: &HeaderMap) -> Response {
-        if self.config.has_page { asset.answer(headers) } else { off(Body::empty()) }
-    }
-}
-
 /// A file of the page.
 struct Asset {
-    content_type: &'static str,
+    name: &'static str,
     text: &'static str,
     etag: OnceLock<String>,
 }
 
 impl Asset {
-    const fn new(content_type: &'static str, text: &'static str) -> Self {
-        Self { content_type, text, etag: OnceLock::new() }
+    const fn new(name: &'static str, text: &'static str) -> Self {
+        Self { name, text, etag: OnceLock::new() }
+    }
+
+    fn content_type(&self) -> &'static str {
+        match self.name.rsplit_once('.') {
+            Some((_, "js")) => "text/javascript; charset=utf-8",
+            Some((_, "css")) => "text/css; charset=utf-8",
+            Some((_, "svg")) => "image/svg+xml",
+            Some(_) | None => HTML,
+        }
     }
 
     /// A browser asks each time whether it is still the same, so that an upgrade shows at once.
@@ -179,6 +210,38 @@ impl Asset {
         if known.any(|tag| tag == etag || tag == "*") {
             return (StatusCode::NOT_MODIFIED, common, GUARDS).into_response();
         }
-        (common, GUARDS, [(CONTENT_TYPE, self.content_type)], self.text).into_response()
+        (common, GUARDS, [(CONTENT_TYPE, self.content_type())], self.text).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_served() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dashboard/web");
+        let there =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let served = FILES.iter().chain([&PAGE, &LOGIN]).map(|asset| asset.name.to_owned());
+        assert_eq!(there.collect::<BTreeSet<_>>(), served.collect());
+    }
+
+    #[test]
+    fn only_what_the_page_loads_is_open() {
+        assert!(is_file("/dashboard/app.js") && is_file("/dashboard/style.css"));
+        for path in [
+            "/dashboard/index.html",
+            "/dashboard/",
+            "/dashboard",
+            "/dashboard/../app.js",
+            "app.js",
+            "/app.js",
+        ] {
+            assert!(!is_file(path), "{path}");
+        }
     }
 }

@@ -1,1 +1,81 @@
-"use strict";
+// The page: it listens to the balancer and hands each state to the parts that show it.
+
+import { showAgents } from './agents.js';
+import { showBoots } from './boots.js';
+import { showStarts } from './boot.js';
+import { showCosts } from './cost.js';
+import { attrs, byId, show, text } from './dom.js';
+import { timeOfDay } from './format.js';
+import { showHappened } from './happened.js';
+import { watch } from './live.js';
+import { read } from './model.js';
+import { showNow } from './now.js';
+import { showTimeline, takeState, takeTimeline } from './timeline.js';
+
+/** How often times that pass are shown anew, in milliseconds: the balancer speaks about as often. */
+const TICK = 1000;
+
+/** The latest state, and when it came by this machine's monotonic clock, in milliseconds. */
+let state = null;
+let cameAt = 0;
+/** Since when the connection is lost, in milliseconds of this machine's wall clock. */
+let lostAt = null;
+
+watch({
+  timeline: (timeline) => {
+    takeTimeline(timeline);
+    showTimeline();
+  },
+  state: (snapshot) => {
+    state = read(snapshot);
+    cameAt = performance.now();
+    lostAt = null;
+    takeState(state);
+    showAll();
+  },
+  session: () => show(byId('logout'), true),
+  lost: () => {
+    lostAt ??= Date.now();
+    showLink();
+  },
+  // The same address now answers with the log-in form.
+  locked: () => location.assign('/dashboard'),
+});
+
+setInterval(() => {
+  if (!state || lostAt !== null) return;
+  showPassing();
+}, TICK);
+
+/** What only changes with a new state. */
+function showAll() {
+  showLink();
+  showPassing();
+  showBoots(state);
+  showCosts(state);
+  showTimeline();
+  text(byId('version'), `${state.snapshot.version} on ${location.host}`);
+  document.title = state.waiting > 0 ? `(${state.waiting}) Paddock` : 'Paddock';
+  attrs(byId('main'), { 'aria-busy': null });
+}
+
+/** What changes with time, too: it is told as of now, by the balancer's clock. */
+function showPassing() {
+  const elapsed = (performance.now() - cameAt) / 1000;
+  const now = state.at + elapsed;
+  showNow(state, elapsed);
+  showStarts(state, elapsed);
+  showAgents(state, now);
+  showHappened(state, now);
+}
+
+function showLink() {
+  const isLost = lostAt !== null;
+  attrs(byId('link'), { 'data-level': isLost ? 'bad' : 'good' });
+  text(byId('link'), isLost ? 'Not connected' : 'Live');
+  show(byId('lost'), isLost);
+  byId('main').classList.toggle('stale', isLost && state !== null);
+  if (!isLost) return;
+  const old = state ? ` What is shown is from ${timeOfDay(state.at)}.` : '';
+  text(byId('lost'), `Connection lost at ${timeOfDay(lostAt / 1000)}: trying again…${old}`);
+}

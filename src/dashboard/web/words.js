@@ -1,0 +1,152 @@
+// The state in words. Pure: state in, sentences out. A sentence has a level: good, busy, warn or bad.
+
+import { ago, count, duration, foretold, timeOfDay } from './format.js';
+import { seconds, since } from './model.js';
+
+/** Phases of a boot, in their order: what is done, and what is said when it is the present one. */
+export const PHASES = [
+  ['call', 'Asking', 'The fleet is asked for an instance'],
+  ['pending', 'Launching', 'The machine is being launched'],
+  ['boot', 'Booting', 'The machine boots'],
+  ['service', 'Starting llama.cpp', 'llama.cpp starts'],
+  ['load', 'Loading the model', 'llama.cpp loads the model'],
+  ['register', 'Registering', 'Its slots are being registered'],
+].map(([id, label, sentence]) => ({ id, label, sentence }));
+
+/** An agent that gets nothing and has not reported for so long is called silent: others report each 2 s. In seconds. */
+const SILENT_MIN = 3;
+
+const NOTICES = {
+  spot_interruption: 'the spot market takes its machine back',
+  rebalance_recommendation: 'the spot market may take its machine back soon',
+  lifecycle_termination: 'its fleet ends its machine',
+};
+
+const DRAINS = {
+  idle: 'it was not needed any more',
+  fault: 'it did not come up in time, or was not heard for long',
+  notice: 'its fleet ends it',
+};
+
+/**
+ * The one sentence at the top, and what kind it is of: only another kind is worth interrupting somebody who listens.
+ *
+ * 1. The gateway ends. 2. Something serves. 3. Something boots. 4. Requests wait for nothing. 5. Agents are there, and
+ * none can serve. 6. The last instance goes. 7. Nothing is there.
+ */
+export function headline(state, elapsed = 0) {
+  const { waiting, slots, states } = state;
+  const requests = `${count(waiting, 'request')} ${waiting === 1 ? 'waits' : 'wait'}`;
+  if (state.snapshot.shutting_down) {
+    return ['ending', 'warn', 'Shutting down: nothing new is started, and answers that have begun go on.'];
+  }
+  if (slots.total > 0) {
+    if (waiting > 0) return ['queue', 'busy', `${slots.used} of ${count(slots.total, 'slot')} in use, and ${requests}.`];
+    if (slots.used > 0) return ['serving', 'good', `${slots.used} of ${count(slots.total, 'slot')} in use. Nothing waits.`];
+    return ['ready', 'good', `Ready: ${count(slots.total, 'slot')}, all free. Nothing waits.`];
+  }
+  if (states.launching + states.booting > 0) {
+    const left = state.eta === null ? '' : ` The first slot comes ${foretold(state.eta - elapsed)}.`;
+    return ['booting', 'busy', `Starting from zero: ${waiting > 0 ? requests : 'nothing waits yet'}.${left}`];
+  }
+  if (waiting > 0) return ['stuck', 'bad', `${requests}, and no server is on its way.`];
+  const heard = state.agents.filter((agent) => agent.is_connected).length;
+  if (heard > 0) {
+    const them = heard === 1 ? '1 agent is connected, but it' : `${heard} agents are connected, but none`;
+    return ['unfit', 'warn', `${them} ${heard === 1 ? 'cannot serve' : 'can serve'}. Nothing waits.`];
+  }
+  if (states.draining + states.ending > 0) return ['leaving', 'good', 'Going to zero: the last instance ends.'];
+  return ['zero', 'zero', 'At zero: nothing runs, and nothing waits.'];
+}
+
+/** All that is to be said of an agent, the worst first; `now` as the seconds since the epoch. */
+export function agentWords(agent, instance, now) {
+  const said = [...agentTroubles(agent, now), ...agentEnds(agent, instance)];
+  if (said.length === 0) said.push(agentStanding(agent, now));
+  const order = { bad: 0, warn: 1, busy: 2, good: 3 };
+  return said.sort((a, b) => order[a.level] - order[b.level]);
+}
+
+function agentTroubles(agent, now) {
+  const said = [];
+  const heard = since(agent.last_update);
+  const add = (level, title, detail = null) => said.push({ level, title, detail });
+  if (!agent.is_connected) {
+    const left = agent.leases > 0 ? `${count(agent.leases, 'answer')} of its server still under way` : null;
+    add('bad', `Not connected: last heard at ${timeOfDay(heard, now)}`, left);
+  }
+  let error = agent.error;
+  const take = () => [error, (error = null)][0];
+  if (agent.is_authorized === false) add('bad', 'Unauthorised', take());
+  else if (agent.is_slots_endpoint_enabled === false) add('bad', 'Slots endpoint disabled', take());
+  const until = since(agent.quarantined_until);
+  if (until !== null) {
+    add('bad', `Quarantined until ${timeOfDay(until, now)} (${duration(Math.max(until - now, 0))} left)`, take());
+  }
+  const isSilent = agent.phase === 'ready' && !agent.is_eligible && now - heard >= SILENT_MIN;
+  if (agent.is_connected && isSilent && until === null) {
+    add('bad', `Silent since ${timeOfDay(heard, now)} (${duration(now - heard)})`);
+  }
+  if (error && agent.phase === 'failing') add('bad', 'Failing', take());
+  if (error) add('warn', 'Something is wrong', take());
+  return said;
+}
+
+function agentEnds(agent, instance) {
+  const { notice } = agent;
+  if (notice) {
+    const left = seconds(notice.left);
+    const detail = left === null ? null : `it told of ${duration(left)} left`;
+    return [{ level: 'warn', title: `Draining because ${NOTICES[notice.reason]}`, detail }];
+  }
+  const because = instance && DRAINS[instance.drain];
+  return because ? [{ level: 'warn', title: `Draining because ${because}`, detail: null }] : [];
+}
+
+function agentStanding(agent, now) {
+  const one = (level, title, detail = null) => ({ level, title, detail });
+  if (agent.phase === 'starting') return one('busy', 'Starting', 'nothing answers on its port yet');
+  if (agent.phase === 'loading') return one('busy', 'Loading the model');
+  if (agent.phase === 'failing') return one('bad', 'Failing', 'llama.cpp answers, but not in a way that can be used');
+  if (!agent.is_eligible) {
+    return one('warn', 'Gets nothing new', `last heard ${ago(now - since(agent.last_update))}`);
+  }
+  if (agent.slots_total === 0) return one('warn', 'Has no slots');
+  if (agent.slots_idle === 0) return one('busy', 'All slots in use');
+  return one('good', agent.slots_idle === agent.slots_total ? 'Ready' : 'Serving');
+}
+
+/** What is to be said of an instance that no agent speaks for. */
+export function instanceWords(instance) {
+  const one = (level, title, detail = null) => [{ level, title, detail }];
+  switch (instance.is) {
+    case 'booting':
+      return one('busy', PHASES.find((phase) => phase.id === instance.boot_phase)?.sentence ?? 'Booting', 'no agent speaks for it yet');
+    case 'draining':
+      return one('warn', `Draining because ${DRAINS[instance.drain]}`);
+    case 'ending':
+      return one('warn', instance.state?.ended ? 'Ended' : 'Ending', instance.state?.ended?.cause ?? null);
+    case 'aside':
+      return one('good', 'Standing by', 'not in service, and not part of the fleet');
+    default:
+      return one('bad', 'Not connected', 'no agent speaks for it');
+  }
+}
+
+const HAPPENED = {
+  wake_asked: ['busy', 'An instance was asked for'],
+  wake_failed: ['bad', 'Asking for an instance failed'],
+  wake_unknown: ['warn', 'The answer to asking for an instance was lost'],
+  launch_failed: ['bad', 'A launch failed'],
+  boot_failed: ['bad', 'An instance did not come up'],
+  registered: ['good', 'An instance is ready'],
+  drain_began: ['warn', 'An instance is being drained'],
+  lost: ['bad', 'An instance was lost'],
+  ended: ['good', 'An instance ended'],
+};
+
+/** What happened, in words; of a kind that a later balancer knows, its name. */
+export function happened(kind) {
+  const [level, title] = HAPPENED[kind] ?? ['warn', kind.replaceAll('_', ' ')];
+  return { level, title };
+}
