@@ -8,30 +8,36 @@ CHECKOV_VENV := .venv-checkov
 CHECKOV_REQUIREMENTS := tests/infra/checkov.txt
 NPM := target/npm
 STATSD := statsd@0.9.0
+# Both run on Node.js 18, which is Debian's.
+BROWSER := playwright-core@1.61.0 axe-core@4.14.1
+# Pictures of the page that the documents show, by the names that the tests give them.
+SCREENSHOTS := zero-light-wide booting-light-wide busy-light-wide busy-dark-wide busy-light-narrow login-light-wide
 # What tests could not check, for want of a program: see tests/support/tool.rs.
 NOT_CHECKED := $(or $(CARGO_TARGET_DIR),target)/tmp/not-checked
 
 # Tests read what other targets write.
 .NOTPARALLEL:
 
-.PHONY: help demo test rust-test infra-test terraform-check check bench soak venv npm clean
+.PHONY: help demo test rust-test browser-test screenshots infra-test terraform-check check bench soak venv npm clean
 
 help:
 	@echo "make demo    from zero to an answer and back to zero, with a real llama.cpp and a tiny model"
 	@echo "make test    every test: the core, the simulator, the gateway in front of a real llama.cpp, the infrastructure"
+	@echo "make browser-test      the page in a headless Chromium; pictures of it go to target/screenshots"
+	@echo "make screenshots       takes the documents' pictures of the page anew: docs/images"
 	@echo "make terraform-check   the Terraform module: format, validate, test, lint; offline where the provider cannot be fetched"
 	@echo "make infra-test        user data, units, policies, boot scripts, boards: what the instances get"
 	@echo "make check   formatting, lints, licenses and advisories, documentation"
 	@echo "make bench   the figures of BENCHMARKS.md"
 	@echo "make soak    ten minutes of mixed load and restarts (PADDOCK_SOAK_SECONDS): nothing grows"
 	@echo "make venv    Python with llama.cpp's server and moto's AWS, for the tests and the demo"
-	@echo "make npm     a statsd server, for the tests"
+	@echo "make npm     a statsd server, and what drives a browser, for the tests"
 	@echo "make clean   removes what was built"
 
 demo:
 	scripts/demo.sh
 
-test: rust-test terraform-check infra-test
+test: rust-test browser-test terraform-check infra-test
 
 rust-test: venv npm
 	@rm -f $(NOT_CHECKED)
@@ -43,6 +49,15 @@ rust-test: venv npm
 	if [ -e $(NOT_CHECKED) ]; then sort -u $(NOT_CHECKED) >&2; fi; \
 	exit $$status
 	cargo test --doc
+
+# The program is built as the other tests build it. The list of files, for Node.js takes a folder for a module.
+browser-test: npm
+	cargo test --quiet --no-run --test it
+	node --test --test-reporter=spec tests/browser/*.test.mjs
+
+screenshots: browser-test
+	@mkdir -p docs/images
+	@for name in $(SCREENSHOTS); do cp target/screenshots/$$name.png docs/images/page-$$name.png; done
 
 terraform-check: $(INFRA_VENV)/.stamp $(CHECKOV_VENV)/.stamp
 	@$(INFRA_VENV)/bin/python scripts/infra/check.py
@@ -85,9 +100,10 @@ $(VENV)/.stamp: $(REQUIREMENTS)
 
 npm: $(NPM)/.stamp
 
-$(NPM)/.stamp:
+# Their versions stand here.
+$(NPM)/.stamp: Makefile
 	@command -v npm >/dev/null || { echo "make npm: install Node.js with npm first (Debian: apt-get install nodejs npm)" >&2; exit 1; }
-	npm install --silent --no-audit --no-fund --no-save --omit=optional --prefix $(NPM) $(STATSD)
+	npm install --silent --no-audit --no-fund --no-save --omit=optional --prefix $(NPM) $(STATSD) $(BROWSER)
 	@touch $@
 
 $(INFRA_VENV)/.stamp: $(INFRA_REQUIREMENTS)

@@ -1,0 +1,99 @@
+// States that are hard to bring about: a real one is changed on its way to the page.
+
+import assert from 'node:assert/strict';
+
+import { scene } from './support/scene.mjs';
+
+/** A page that is told the balancer's state as `change` leaves it, once; then the stream ends. */
+async function told(world, change) {
+  const balancer = await world.balancer();
+  const state = await balancer.state();
+  change(state, state.pools[0]);
+  const before = (page) =>
+    page.tab.route('**/api/v1/events', (route) =>
+      route.fulfill({ contentType: 'text/event-stream', body: `event: state\ndata: ${JSON.stringify(state)}\n\n` }),
+    );
+  return world.page(balancer.page, { before });
+}
+
+const USED = { instance_seconds: 7200, busy_seconds: 5400, idle_seconds: 1800, cost_usd: 1.5, always_on_usd: 12 };
+
+scene('what it costs is told against always-on, as an estimate', async (world) => {
+  const page = await told(world, (_, pool) => {
+    pool.ledger = { today: USED, month: { ...USED, instance_seconds: 0, cost_usd: 0.012 }, groups: [], budget: null };
+  });
+  await page.shows('#today', '$1.50');
+  await page.shows('#today-note', 'always-on: $12.00, so 88 % saved');
+  await page.shows('#today-title', 'estimate');
+  await page.shows('#cost-rows tr', /^Cost \(estimate\)\$1\.50\$0\.0120$/);
+  await page.shows('#cost-rows tr', /^Saved \(estimate\)\$10\.50 \(88 %\)/);
+  await page.shows('#cost-rows tr', /^of that busy1\.5 h/);
+});
+
+scene('a budget that is used up is told, with its end', async (world) => {
+  const page = await told(world, (_, pool) => {
+    const budget = { usd_per_day: 5, is_exhausted: true, ends_in_seconds: 7300 };
+    pool.ledger = { today: USED, month: USED, groups: [], budget };
+  });
+  await page.shows('#issues li', "Today's budget of $5.00 is used up: nothing is started for 2 h 1 min, until the UTC day ends; running work finishes");
+});
+
+scene('a balancer that ends says so', async (world) => {
+  const page = await told(world, (state) => (state.shutting_down = true));
+  await page.shows('#headline', 'Shutting down: nothing new is started');
+});
+
+scene('requests that wait for nothing are told as such', async (world) => {
+  const page = await told(world, (state, pool) => {
+    state.requests_buffered = pool.requests_buffered = 2;
+    pool.wake_wanted = true;
+  });
+  await page.shows('#headline', '2 requests wait, and no server is on its way.');
+  await page.shows('#issues li', 'Requests wait, and no instance could be asked for here');
+});
+
+scene('groups that are left alone or shared are told by name', async (world) => {
+  const group = { desired: 0, abandoned: 0, min: 0, max: 2, left_alone_seconds: null, cause: null, has_rival: false };
+  const page = await told(world, (_, pool) => {
+    pool.groups = [
+      { ...group, group: 0, name: 'llama-spot', left_alone_seconds: 290, cause: 'no capacity' },
+      { ...group, group: 1, name: 'llama-on-demand', has_rival: true },
+    ];
+    pool.happenings = [{ ago_seconds: 3, kind: 'wake_failed', group: 0, instance: null, cause: 'no capacity' }];
+  });
+  await page.shows('#issues li', /^llama-spot is left alone for 4 min \d+ s: no capacity$/);
+  await page.shows('#issues li', 'Another balancer works on llama-on-demand');
+  await page.shows('#happened li', /Asking for an instance failed: llama-spot.*no capacity/);
+});
+
+scene('instances are counted by what they are good for', async (world) => {
+  const instance = { group: 0, state: 'running', phase: 'ready', address: null, age_seconds: 60, registered: true, drain: null, boot_phase: null, phase_seconds: {} };
+  const page = await told(world, (_, pool) => {
+    pool.pending = 3;
+    pool.instances = [
+      { ...instance, id: 'serves' },
+      { ...instance, id: 'boots', registered: false, state: 'pending', boot_phase: 'pending' },
+      { ...instance, id: 'drains', drain: 'idle' },
+      { ...instance, id: 'ends', state: 'terminating_wait', drain: 'notice' },
+      { ...instance, id: 'ended', state: { ended: { cause: 'exited with code 1' } } },
+      { ...instance, id: 'aside', state: 'aside' },
+    ];
+  });
+  await page.shows('#states', /2 launching\s*1 booting\s*1 serving\s*1 draining\s*2 ending\s*1 aside/);
+  await page.shows('#instances', /^7$/);
+  await page.shows('#agent-rows tr', /^drains.*Draining because it was not needed any more/);
+  await page.shows('#agent-rows tr', /^ended.*Ended: exited with code 1/);
+  await page.shows('#starts', '2 instances asked for');
+  await page.shows('#starts', 'The machine is being launched – boots');
+});
+
+scene('an agent with a great many slots fits', async (world) => {
+  const page = await told(world, (state) => {
+    const now = { secs_since_epoch: Math.floor(state.at_seconds), nanos_since_epoch: 0 };
+    const agent = { agent_id: 'big', agent_name: null, error: null, external_llamacpp_addr: '127.0.0.1:1', is_authorized: true, is_slots_endpoint_enabled: true, last_update: now, quarantined_until: null, slots_idle: 1000, slots_processing: 24, slots_total: 1024, slots_foreign: 4, leases: 20, phase: 'ready', instance: null, zone: null, group: null, notice: null, pool: 0, incarnation: 0, is_connected: true, is_eligible: true };
+    state.agents = [agent];
+  });
+  await page.shows('#agent-rows tr', '20 in use, 4 used by others, 1000 free');
+  assert.equal(await page.tab.locator('#agent-rows .cell').count(), 3);
+  await page.fits('many slots');
+});
