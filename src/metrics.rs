@@ -50,14 +50,6 @@ impl Gauges {
 
     fn of(snapshot: &Snapshot) -> Self {
         let sum = |of: fn(&PoolSnapshot) -> u32| snapshot.pools.iter().map(|pool| u64::from(of(pool))).sum();
-        let mut instances = [0; State::ALL.len()];
-        for pool in &snapshot.pools {
-            let booting = pool.instances.iter().filter(|instance| instance.boot_phase.is_some()).count();
-            instances[State::Launching.place()] += pool.pending.saturating_sub(booting) as u64;
-            for instance in &pool.instances {
-                instances[state(instance).place()] += 1;
-            }
-        }
         Self {
             requests_buffered: snapshot.requests_buffered as u64,
             slots_total: sum(|pool| pool.slots_total),
@@ -65,7 +57,7 @@ impl Gauges {
             slots_processing: sum(|pool| pool.slots_processing),
             agents: snapshot.agents.iter().filter(|agent| agent.is_connected).count() as u64,
             wake_wanted: snapshot.pools.iter().any(|pool| pool.wake_wanted),
-            instances,
+            instances: instances(&snapshot.pools),
         }
     }
 
@@ -81,6 +73,20 @@ impl Gauges {
             ("wake_wanted", u64::from(peak.wake_wanted)),
         ]
     }
+}
+
+/// Instances that are there or asked for, by the places of [`State::ALL`].
+#[must_use]
+pub fn instances(pools: &[PoolSnapshot]) -> [u64; State::ALL.len()] {
+    let mut instances = [0; State::ALL.len()];
+    for pool in pools {
+        let booting = pool.instances.iter().filter(|instance| instance.boot_phase.is_some()).count();
+        instances[State::Launching.place()] += pool.pending.saturating_sub(booting) as u64;
+        for instance in &pool.instances {
+            instances[state(instance).place()] += 1;
+        }
+    }
+    instances
 }
 
 /// What an instance is good for, by what its fleet calls it and what is known here.
