@@ -194,7 +194,7 @@ async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, 
 }
 
 /// What lies at the bottom of an HTTP client's error: "connection refused" rather than "error sending request".
-fn cause(error: &reqwest::Error) -> String {
+pub(crate) fn cause(error: &reqwest::Error) -> String {
     let mut bottom: &dyn Error = error;
     while let Some(source) = bottom.source() {
         bottom = source;

@@ -11,6 +11,7 @@
 mod agent;
 mod balancer;
 mod complaint;
+mod dashboard;
 mod file;
 mod metadata;
 
@@ -19,6 +20,7 @@ use std::ffi::OsString;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::config::{AgentConfig, BalancerConfig};
+use crate::dashboard::terminal::DashboardConfig;
 use crate::proxy::key_name;
 
 pub use complaint::CheckError;
@@ -31,6 +33,8 @@ pub enum Invocation {
     Balancer(BalancerConfig),
     /// Be an agent.
     Agent(AgentConfig),
+    /// Show what a balancer knows.
+    Dashboard(DashboardConfig),
     /// Say that the configuration is valid, as `--check` asked.
     Checked,
     /// Make a key for a client.
@@ -74,6 +78,8 @@ enum Subcommand {
     Balancer(Box<balancer::Flags>),
     /// Watch one llama.cpp, and tell balancers how it is.
     Agent(Box<agent::Flags>),
+    /// Show what a balancer knows: what waits, what runs, what starts and what it costs.
+    Dashboard(dashboard::Flags),
     /// Make keys for clients.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -125,6 +131,10 @@ pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<
             let config = flags.into_config().map_err(|error| Stop::Wrong(error.to_string()))?;
             Ok(if is_check { Invocation::Checked } else { Invocation::Agent(config) })
         }
+        Subcommand::Dashboard(flags) => {
+            let config = flags.into_config().map_err(|error| Stop::Wrong(error.to_string()))?;
+            Ok(Invocation::Dashboard(config))
+        }
         Subcommand::Key(KeyCommand::New { name }) => Ok(Invocation::NewKey { name }),
         Subcommand::ExecChild(ExecChild { parent, command }) => Ok(Invocation::ExecChild { parent, command }),
     }
@@ -143,7 +153,7 @@ fn with_file(
     let (cli, _) = parse(&all).map_err(|error| complaint::stop(error, &all, Some(path)))?;
     match cli.subcommand {
         Subcommand::Balancer(flags) => Ok(flags),
-        Subcommand::Agent(_) | Subcommand::Key(_) | Subcommand::ExecChild(_) => {
+        Subcommand::Agent(_) | Subcommand::Dashboard(_) | Subcommand::Key(_) | Subcommand::ExecChild(_) => {
             Err(Stop::Wrong("--config: only the balancer reads a file".to_owned()))
         }
     }
@@ -152,7 +162,7 @@ fn with_file(
 fn parse(arguments: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
     // What a value was set to in the environment is nobody's business in a help text: it may be a secret.
     let mut command = Cli::command();
-    for subcommand in ["balancer", "agent"] {
+    for subcommand in ["balancer", "agent", "dashboard"] {
         command = command.mut_subcommand(subcommand, |command| {
             command.mut_args(|argument| argument.hide_env_values(true))
         });

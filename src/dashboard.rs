@@ -1,5 +1,9 @@
 //! What views are shown: the page, the terminal view, and programs that ask.
 
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod terminal;
+pub mod words;
 mod timeline;
 
 use std::collections::BTreeMap;

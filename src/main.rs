@@ -15,6 +15,7 @@ use paddock::balancer::{self, End};
 use paddock::cli::{self, Invocation, Stop};
 use paddock::clock::Clock;
 use paddock::config::{AgentConfig, BalancerConfig};
+use paddock::dashboard::terminal::{self, DashboardConfig, TerminalError};
 use paddock::fleet::guard;
 use paddock::log::{self, Log};
 use paddock::notify;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             Ok(_log) => run_agent(config),
             Err(error) => return complain(WRONG_INPUT, &error),
         },
+        Ok(Invocation::Dashboard(config)) => run_dashboard(config),
         Ok(Invocation::Checked) => tell_valid(),
         Ok(Invocation::NewKey { name }) => new_key(&name),
         Err(Stop::Help(help)) => {
@@ -103,6 +105,17 @@ fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
     end
+}
+
+fn run_dashboard(config: DashboardConfig) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let end = runtime.block_on(terminal::run(config, Clock::start()));
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    match end {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error @ TerminalError::NotATerminal) => Ok(complain(WRONG_INPUT, &error)),
+        Err(error) => Ok(complain(FAILED, &error)),
+    }
 }
 
 /// As `nginx -t` does: a line for people, and the exit code for programs.

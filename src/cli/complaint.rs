@@ -115,6 +115,9 @@ pub enum CheckError {
     /// Which of them?
     #[error("--management-token: --management-token-file is given too; leave one of them out")]
     TwoTokens,
+    /// Which of them?
+    #[error("--once: --json is given too; leave one of them out")]
+    OnceAndJson,
     /// The token's file cannot be read.
     #[error(
         "--management-token-file: '{path}' cannot be read ({error}); give a readable file that holds the token"
@@ -255,10 +258,11 @@ fn line(error: &clap::Error, arguments: &[OsString]) -> String {
         (ErrorKind::UnknownArgument, _) => unknown(error),
         (ErrorKind::InvalidSubcommand, _) => {
             let word = text(error, ContextKind::InvalidSubcommand);
-            format!("'{word}' is not a command; write paddock balancer, paddock agent or paddock key new")
+            format!("'{word}' is not a command; write paddock balancer, paddock agent, paddock dashboard or paddock key new")
         }
         (ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
-            "a command is missing; write paddock balancer, paddock agent or paddock key new NAME, or see paddock --help"
+            "a command is missing; write paddock balancer, paddock agent, paddock dashboard or paddock key new NAME, or see \
+             paddock --help"
                 .to_owned()
         }
         (ErrorKind::MissingRequiredArgument, _) => {

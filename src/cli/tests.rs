@@ -2,7 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{FleetConfig, LogFormat};
+use crate::config::{FleetConfig, LogFormat, Secret};
+use crate::dashboard::terminal::Show;
 
 fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
@@ -20,6 +21,14 @@ fn agent(line: &str) -> AgentConfig {
     match read(words(line)) {
         Ok(Invocation::Agent(config)) => config,
         Ok(_) => panic!("not an agent: {line}"),
+        Err(error) => panic!("{line}: {error}"),
+    }
+}
+
+fn dashboard(line: &str) -> DashboardConfig {
+    match read(words(line)) {
+        Ok(Invocation::Dashboard(config)) => config,
+        Ok(_) => panic!("not a dashboard: {line}"),
         Err(error) => panic!("{line}: {error}"),
     }
 }
@@ -62,7 +71,7 @@ fn the_definition_is_sound_and_every_flag_has_its_environment_form() {
     command.build();
     command.clone().debug_assert();
     let mut flags = 0;
-    for name in ["balancer", "agent"] {
+    for name in ["balancer", "agent", "dashboard"] {
         let subcommand = command.find_subcommand(name).unwrap();
         for argument in subcommand.get_arguments() {
             // A setting that stayed would keep the program from ever starting.
@@ -312,4 +321,19 @@ fn a_bad_file_is_named_with_what_is_bad() {
     }
     let error = wrong("paddock balancer --config /no/such.toml");
     assert!(error.starts_with("--config: '/no/such.toml' cannot be read (No such file"), "{error}");
+}
+
+#[test]
+fn every_flag_of_the_dashboard_arrives() {
+    let config = dashboard("paddock dashboard");
+    assert_eq!((config.management.to_string().as_str(), config.show), ("127.0.0.1:8085", Show::Live));
+    assert!(config.token.is_none());
+    let config = dashboard("paddock dashboard --management-addr gateway:1 --management-token t --once");
+    assert_eq!((config.management.to_string().as_str(), config.show), ("gateway:1", Show::Once));
+    assert_eq!(config.token.map(Secret::into_exposed).as_deref(), Some("t"));
+    assert_eq!(dashboard("paddock dashboard --json").show, Show::Json);
+    let error = wrong("paddock dashboard --once --json");
+    assert_eq!(error, "--once: --json is given too; leave one of them out");
+    let error = wrong("paddock dashboard --management-token a --management-token-file b");
+    assert!(error.starts_with("--management-token: --management-token-file is given too"), "{error}");
 }

@@ -36,8 +36,20 @@ pub fn complaint(command: &mut Command, code: i32) -> String {
 fn wrong_input_gets_one_line_with_flag_value_and_mend() {
     let agent = "agent --local-llamacpp-addr 127.0.0.1:1 --management-addr 127.0.0.1:2";
     for (line, says) in [
-        ("", &["a command is missing", "write paddock balancer, paddock agent or paddock key new NAME"][..]),
+        (
+            "",
+            &[
+                "a command is missing",
+                "write paddock balancer, paddock agent, paddock dashboard or paddock key new NAME",
+            ][..],
+        ),
         ("balancr", &["'balancr'", "write paddock balancer"]),
+        ("dashboard --once --json", &["--once: --json is given too; leave one of them out"]),
+        (
+            "dashboard --management-addr 8085",
+            &["--management-addr: '8085' is not an address; write host:port"],
+        ),
+        ("dashboard --management-addr 127.0.0.1:0", &["--management-addr: '127.0.0.1:0' has port 0"]),
         ("--what", &["--what", "no such flag", "--help"]),
         ("balancer --idle-timout 5m", &["--idle-timout", "did you mean --idle-timeout?"]),
         ("balancer --qqq 5m", &["--qqq", "no such flag", "--help"]),

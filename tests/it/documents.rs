@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::check;
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/testing.md",
@@ -20,6 +20,7 @@ const DOCUMENTS: [&str; 10] = [
     "docs/limits.md",
     "docs/upgrade.md",
     "docs/observe.md",
+    "docs/terminal.md",
 ];
 const GROUPS: &str = "docs/aws-groups.md";
 const ACTIONS: &str = "terraform/actions.json";

@@ -39,6 +39,7 @@ mod support_aws;
 mod support_fake;
 mod support_real;
 mod systemd;
+mod terminal;
 mod tidy;
 mod tls;
 mod units;

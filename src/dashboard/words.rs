@@ -1,0 +1,317 @@
+//! What views say in words, the same everywhere. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Agent, Snapshot};
+use crate::core::snapshot::{BootPhase, Drain, HappeningKind};
+use crate::core::{NoticeReason, Phase};
+
+/// An agent that is shorter silent than this, and yet gets nothing new, gets nothing for another reason.
+const SILENT_MIN: Duration = Duration::from_secs(1);
+
+/// The mend, where the balancer does not say it.
+const KEY_REFUSED: &str = "llama.cpp refuses the agent's key; give the agent --llamacpp-api-key";
+
+/// The mend, where the balancer does not say it.
+const SLOTS_OFF: &str = "start llama-server without --no-slots";
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// What is wrong with an agent, each with its mend where there is one; nothing if it is as it should be.
+///
+/// 1. It is not heard.
+/// 2. What keeps its slots from being known: a wrong key, `/slots` that is off, an error, a server that is not up.
+/// 3. That its machine or its instance will end, and why.
+/// 4. That it just failed a request.
+/// 5. Nothing of these, and it gets nothing new all the same: it is silent, or not the one that counts.
+#[must_use]
+pub fn issues(agent: &Agent, state: &Snapshot) -> Vec<String> {
+    let mut issues = Vec::new();
+    let at = taken_at(state);
+    let silence = at.duration_since(agent.last_update).unwrap_or_default();
+    let since = || format!("since {} ({})", clock(agent.last_update), span(silence.as_secs_f64()));
+    if !agent.is_connected {
+        issues.push(format!("disconnected, silent {}", since()));
+    }
+    let said = |what: &str, else_: &str| format!("{what}: {}", agent.error.as_deref().unwrap_or(else_));
+    match (agent.is_authorized, agent.is_slots_endpoint_enabled, &agent.error) {
+        (Some(false), ..) => issues.push(said("unauthorised", KEY_REFUSED)),
+        (_, Some(false), _) => issues.push(said("slots disabled", SLOTS_OFF)),
+        (_, _, Some(error)) => issues.push(error.to_string()),
+        (_, _, None) => {}
+    }
+    match agent.phase {
+        Phase::Starting => issues.push("starting: nothing answers on its port yet".to_owned()),
+        Phase::Loading => issues.push("loading the model".to_owned()),
+        Phase::Failing if agent.error.is_none() => {
+            issues.push("failing: what llama.cpp answers is of no use".to_owned());
+        }
+        Phase::Failing | Phase::Ready => {}
+    }
+    issues.extend(draining(agent, state));
+    if let Some(until) = agent.quarantined_until {
+        let left = until.duration_since(at).unwrap_or_default();
+        issues.push(format!("quarantined until {} ({})", clock(until), span(left.as_secs_f64())));
+    }
+    if issues.is_empty() && !agent.is_eligible {
+        issues.push(match silence >= SILENT_MIN {
+            true => format!("silent {}", since()),
+            false => "not used: a later agent has its address, or its instance ended".to_owned(),
+        });
+    }
+    issues
+}
+
+/// What the agent's machine says of its end goes before what is planned for its instance.
+fn draining(agent: &Agent, state: &Snapshot) -> Option<String> {
+    if let Some(notice) = agent.notice {
+        let why = match notice.reason {
+            NoticeReason::SpotInterruption => "the spot market takes its machine back",
+            NoticeReason::RebalanceRecommendation => "the spot market may take its machine back soon",
+            NoticeReason::LifecycleTermination => "its group ends it",
+        };
+        let left = notice.left.map_or_else(String::new, |left| format!(", in {}", span(left.as_secs_f64())));
+        return Some(format!("draining because {why}{left}"));
+    }
+    let instances = state.pools.iter().flat_map(|pool| &pool.instances);
+    let own = instances.filter(|instance| agent.instance.as_ref() == Some(&instance.id));
+    let why = match own.filter_map(|instance| instance.drain).next()? {
+        Drain::Idle => "it was idle",
+        Drain::Fault => "it did not come up, or was not heard",
+        Drain::Notice => "its group ends it",
+    };
+    Some(format!("draining because {why}"))
+}
+
+/// What happened.
+#[must_use]
+pub fn happening(kind: HappeningKind) -> &'static str {
+    match kind {
+        HappeningKind::WakeAsked => "wake asked for",
+        HappeningKind::WakeFailed => "wake refused",
+        HappeningKind::WakeUnknown => "wake unanswered",
+        HappeningKind::LaunchFailed => "launch failed",
+        HappeningKind::BootFailed => "boot failed",
+        HappeningKind::Registered => "serving",
+        HappeningKind::DrainBegan => "draining",
+        HappeningKind::Lost => "lost",
+        HappeningKind::Ended => "ended",
+    }
+}
+
+/// A part of a boot, as the metrics call it.
+#[must_use]
+pub fn boot_phase(phase: BootPhase) -> &'static str {
+    match phase {
+        BootPhase::Call => "call",
+        BootPhase::Pending => "pending",
+        BootPhase::Boot => "boot",
+        BootPhase::Service => "service",
+        BootPhase::Load => "load",
+        BootPhase::Register => "register",
+    }
+}
+
+/// How far a server has come.
+#[must_use]
+pub fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Starting => "starting",
+        Phase::Loading => "loading",
+        Phase::Ready => "ready",
+        Phase::Failing => "failing",
+    }
+}
+
+/// When the snapshot was taken. A server may say anything: what is no time is the epoch.
+#[must_use]
+pub fn taken_at(state: &Snapshot) -> SystemTime {
+    let since_epoch = Duration::try_from_secs_f64(state.at_seconds).unwrap_or_default();
+    SystemTime::UNIX_EPOCH.checked_add(since_epoch).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// A time of the day, in UTC.
+#[must_use]
+pub fn clock(at: SystemTime) -> String {
+    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() % DAY;
+    format!("{:02}:{:02}:{:02} UTC", seconds / HOUR, seconds % HOUR / MINUTE, seconds % MINUTE)
+}
+
+/// A span as people say it, in its two greatest units: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+#[must_use]
+pub fn span(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "?".to_owned();
+    }
+    if seconds > 0.0 && seconds < 0.95 {
+        return format!("{seconds:.1} s");
+    }
+    // Saturates.
+    let whole = seconds.round() as u64;
+    let two = |great: u64, of: &str, small: u64, and: &str| match small {
+        0 => format!("{great} {of}"),
+        _ => format!("{great} {of} {small} {and}"),
+    };
+    match whole {
+        0..MINUTE => format!("{whole} s"),
+        MINUTE..HOUR => two(whole / MINUTE, "min", whole % MINUTE, "s"),
+        HOUR..DAY => two(whole / HOUR, "h", whole % HOUR / MINUTE, "min"),
+        DAY.. => two(whole / DAY, "d", whole % DAY / HOUR, "h"),
+    }
+}
+
+/// A sum of money; fractions of a cent are shown where there is nothing else.
+#[must_use]
+pub fn usd(sum: f64) -> String {
+    match sum {
+        _ if !sum.is_finite() => "?".to_owned(),
+        _ if sum < 0.0 => format!("-{}", usd(-sum)),
+        _ if sum > 0.0 && sum < 0.01 => format!("${sum:.4}"),
+        _ => format!("${sum:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::{InstanceId, Notice};
+    use crate::dashboard::sample;
+
+    fn only(patch: impl FnOnce(&mut Agent)) -> Vec<String> {
+        let mut state = sample::serving();
+        patch(&mut state.agents[0]);
+        issues(&state.agents[0], &state)
+    }
+
+    #[test]
+    fn a_sound_agent_has_no_issue() {
+        assert_eq!(only(|_| {}), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_issue_is_said_with_its_mend() {
+        assert_eq!(
+            only(|agent| agent.is_authorized = Some(false)),
+            ["unauthorised: llama.cpp refuses the agent's key; give the agent --llamacpp-api-key"]
+        );
+        assert_eq!(
+            only(|agent| agent.is_slots_endpoint_enabled = Some(false)),
+            ["slots disabled: start llama-server without --no-slots"]
+        );
+        // The balancer says it in its own words, once.
+        assert_eq!(
+            only(|agent| {
+                agent.is_authorized = Some(false);
+                agent.error = Some("set the key".into());
+            }),
+            ["unauthorised: set the key"]
+        );
+        assert_eq!(only(|agent| agent.error = Some("no route".into())), ["no route"]);
+        assert_eq!(only(|agent| agent.phase = Phase::Loading), ["loading the model"]);
+        assert_eq!(
+            only(|agent| agent.phase = Phase::Starting),
+            ["starting: nothing answers on its port yet"]
+        );
+        assert_eq!(
+            only(|agent| agent.phase = Phase::Failing),
+            ["failing: what llama.cpp answers is of no use"]
+        );
+    }
+
+    #[test]
+    fn silence_and_quarantine_have_their_times() {
+        // The sample is of 00:16:40 UTC.
+        let ago = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - seconds);
+        assert_eq!(
+            only(|agent| {
+                agent.is_connected = false;
+                agent.last_update = ago(34);
+            }),
+            ["disconnected, silent since 00:16:06 UTC (34 s)"]
+        );
+        assert_eq!(
+            only(|agent| {
+                agent.is_eligible = false;
+                agent.last_update = ago(70);
+            }),
+            ["silent since 00:15:30 UTC (1 min 10 s)"]
+        );
+        assert_eq!(
+            only(|agent| {
+                agent.is_eligible = false;
+                agent.last_update = ago(0);
+            }),
+            ["not used: a later agent has its address, or its instance ended"]
+        );
+        assert_eq!(
+            only(|agent| agent.quarantined_until = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1012))),
+            ["quarantined until 00:16:52 UTC (12 s)"]
+        );
+    }
+
+    #[test]
+    fn drains_have_their_reasons() {
+        let notice = |reason, left| only(|agent| agent.notice = Some(Notice { reason, left }));
+        assert_eq!(
+            notice(NoticeReason::SpotInterruption, Some(Duration::from_secs(93))),
+            ["draining because the spot market takes its machine back, in 1 min 33 s"]
+        );
+        assert_eq!(
+            notice(NoticeReason::RebalanceRecommendation, None),
+            ["draining because the spot market may take its machine back soon"]
+        );
+        assert_eq!(notice(NoticeReason::LifecycleTermination, None), ["draining because its group ends it"]);
+        for (drain, says) in [
+            (Drain::Idle, "draining because it was idle"),
+            (Drain::Fault, "draining because it did not come up, or was not heard"),
+            (Drain::Notice, "draining because its group ends it"),
+        ] {
+            let mut state = sample::booting();
+            state.agents = sample::serving().agents;
+            state.agents[0].instance = Some(InstanceId::from("i-booting"));
+            state.pools[0].instances[0].drain = Some(drain);
+            assert_eq!(issues(&state.agents[0], &state), [says]);
+        }
+    }
+
+    #[test]
+    fn what_a_server_may_say_is_no_panic() {
+        let mut state = sample::serving();
+        state.at_seconds = f64::NAN;
+        state.agents[0].is_connected = false;
+        assert_eq!(issues(&state.agents[0], &state).len(), 1);
+        state.at_seconds = 1e300;
+        assert_eq!(taken_at(&state), SystemTime::UNIX_EPOCH);
+        state.agents[0].error = Some(Arc::from(""));
+        assert_eq!(issues(&state.agents[0], &state).len(), 2);
+    }
+
+    #[test]
+    fn spans_and_sums_are_short() {
+        for (seconds, says) in [
+            (0.0, "0 s"),
+            (0.42, "0.4 s"),
+            (0.97, "1 s"),
+            (59.4, "59 s"),
+            (60.0, "1 min"),
+            (200.0, "3 min 20 s"),
+            (7500.0, "2 h 5 min"),
+            (273_600.0, "3 d 4 h"),
+            (-1.0, "?"),
+            (f64::NAN, "?"),
+            (f64::INFINITY, "?"),
+        ] {
+            assert_eq!(span(seconds), says);
+        }
+        assert_eq!(span(f64::MAX), span(u64::MAX as f64));
+        for (sum, says) in
+            [(0.0, "$0.00"), (0.004, "$0.0040"), (12.345, "$12.35"), (-0.5, "-$0.50"), (f64::NAN, "?")]
+        {
+            assert_eq!(usd(sum), says);
+        }
+    }
+}
