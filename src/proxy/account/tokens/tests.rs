@@ -192,6 +192,13 @@ proptest! {
         prop_assert_eq!(of_pieces(Form::Json, body.as_bytes(), 1000), told(prompt, generated));
         let stream = format!("data: {body}\n\ndata: [DONE]\n\n");
         prop_assert_eq!(of_pieces(Form::Events, stream.as_bytes(), 1000), told(prompt, generated));
+        // Before the text it is found as long as it is kept: the way there leads through all of it.
+        let body = format!(r#"{{"usage":{usage},"choices":[{{"content":{text}}}],{key}:{text}}}"#);
+        let is_kept = body.len() <= END_BYTES_MAX;
+        if is_kept || body.len() > END_BYTES_MAX + 100 {
+            let expected = if is_kept { told(prompt, generated) } else { Tokens::default() };
+            prop_assert_eq!(of_pieces(Form::Json, body.as_bytes(), 1000), expected);
+        }
         let without = format!(r#"{{"choices":[{{"content":{text}}}],{key}:{text}}}"#);
         prop_assert_eq!(of_pieces(Form::Json, without.as_bytes(), 1000), Tokens::default());
         let stream = format!("data: {without}\n\ndata: [DONE]\n\n");
