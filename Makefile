@@ -53,7 +53,7 @@ rust-test: venv npm
 # The program is built as the other tests build it. The list of files, for Node.js takes a folder for a module.
 browser-test: npm
 	cargo test --quiet --no-run --test it
-	node --test --test-reporter=spec tests/browser/*.test.mjs
+	node --test --test-concurrency=2 --test-reporter=spec tests/browser/*.test.mjs
 
 screenshots: browser-test
 	@mkdir -p docs/images

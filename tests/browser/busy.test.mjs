@@ -43,7 +43,10 @@ scene('three agents and a queue', async (world) => {
 
   for (const request of requests) request.leave();
   await page.shows('#headline', 'Ready: 12 slots, all free. Nothing waits.');
-  await until('all cells are free', async () => (await page.tab.locator('#agent-rows .cell[data-use="free"]').count()) === 12);
+  await until(
+    'all cells are free',
+    async () => (await page.tab.locator('#agent-rows .cell[data-use="free"]').count()) === 12,
+  );
 });
 
 scene('three agents that somebody else started', async (world) => {
@@ -51,12 +54,16 @@ scene('three agents that somebody else started', async (world) => {
   const page = await world.page(balancer.page);
   await page.shows('#headline', '10 of 10 slots in use, and 4 requests wait.');
   await page.shows('#states', '3 agents of no fleet');
-  for (const name of ['gpu-1', 'gpu-2', 'gpu-3']) await page.shows('#agent-rows tr', new RegExp(`^${name}.*All slots in use`));
+  for (const name of ['gpu-1', 'gpu-2', 'gpu-3'])
+    await page.shows('#agent-rows tr', new RegExp(`^${name}.*All slots in use`));
   await page.shows('#agent-rows tr', /llama-spot, us-east-1b/);
   assert.equal(await page.tab.locator('#agent-rows .cell[data-use="ours"]').count(), 10);
   for (const llama of llamas) llama.release();
   await page.shows('#headline', 'Ready: 10 slots, all free. Nothing waits.');
-  await until('all cells are free', async () => (await page.tab.locator('#agent-rows .cell[data-use="free"]').count()) === 10);
+  await until(
+    'all cells are free',
+    async () => (await page.tab.locator('#agent-rows .cell[data-use="free"]').count()) === 10,
+  );
 });
 
 scene("others' use of the slots looks different, and has words", async (world) => {
@@ -80,7 +87,9 @@ scene('a row is the same one after it was filled anew: focus and selection stay'
   });
   for (const llama of llamas) llama.release();
   await page.shows('#headline', 'Ready: 6 slots');
-  const isSame = await page.tab.evaluate(() => window.rowBefore.isConnected && getSelection().toString() === window.rowBefore.textContent);
+  const isSame = await page.tab.evaluate(
+    () => window.rowBefore.isConnected && getSelection().toString() === window.rowBefore.textContent,
+  );
   assert.ok(isSame);
 });
 
@@ -90,7 +99,10 @@ scene('who listens is told of another kind of state, and not each second', async
   await page.shows('#headline', 'and 2 requests wait');
   await page.tab.evaluate(() => {
     window.told = [];
-    new MutationObserver(() => window.told.push(document.getElementById('said').textContent)).observe(document.getElementById('said'), { childList: true, characterData: true, subtree: true });
+    new MutationObserver(() => window.told.push(document.getElementById('said').textContent)).observe(
+      document.getElementById('said'),
+      { childList: true, characterData: true, subtree: true },
+    );
   });
   const more = [world.ask(balancer), world.ask(balancer)];
   await page.shows('#headline', 'and 4 requests wait');

@@ -30,7 +30,13 @@ scene('logging in takes the token, and keeps nothing but a session cookie', asyn
   await page.shows('#headline', 'At zero');
   await page.shows('#link', 'Live');
   const cookies = await page.context.cookies();
-  const flags = cookies.map(({ httpOnly, sameSite, expires, path, secure }) => ({ httpOnly, sameSite, expires, path, secure }));
+  const flags = cookies.map(({ httpOnly, sameSite, expires, path, secure }) => ({
+    httpOnly,
+    sameSite,
+    expires,
+    path,
+    secure,
+  }));
   // Without an end of its own, which is told as -1, the browser forgets it at its end.
   assert.deepEqual(flags, [{ httpOnly: true, sameSite: 'Strict', expires: -1, path: '/', secure: false }]);
   assert.ok(!cookies[0].value.includes(TOKEN) && !page.tab.url().includes('correct'));

@@ -5,7 +5,12 @@ import assert from 'node:assert/strict';
 import { scene } from './support/scene.mjs';
 
 /** What the browser says of a balancer that is away. */
-const AWAY = ['net::ERR_CONNECTION_REFUSED', 'net::ERR_CONNECTION_RESET', 'net::ERR_INCOMPLETE_CHUNKED_ENCODING', 'net::ERR_EMPTY_RESPONSE'];
+const AWAY = [
+  'net::ERR_CONNECTION_REFUSED',
+  'net::ERR_CONNECTION_RESET',
+  'net::ERR_INCOMPLETE_CHUNKED_ENCODING',
+  'net::ERR_EMPTY_RESPONSE',
+];
 
 scene('a lost connection is said, and the page comes back by itself', async (world) => {
   const balancer = await world.balancer();

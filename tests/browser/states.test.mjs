@@ -35,7 +35,10 @@ scene('a budget that is used up is told, with its end', async (world) => {
     const budget = { usd_per_day: 5, is_exhausted: true, ends_in_seconds: 7300 };
     pool.ledger = { today: USED, month: USED, groups: [], budget };
   });
-  await page.shows('#issues li', "Today's budget of $5.00 is used up: nothing is started for 2 h 1 min, until the UTC day ends; running work finishes");
+  await page.shows(
+    '#issues li',
+    "Today's budget of $5.00 is used up: nothing is started for 2 h 1 min, until the UTC day ends; running work finishes",
+  );
 });
 
 scene('a balancer that ends says so', async (world) => {
@@ -67,7 +70,17 @@ scene('groups that are left alone or shared are told by name', async (world) => 
 });
 
 scene('instances are counted by what they are good for', async (world) => {
-  const instance = { group: 0, state: 'running', phase: 'ready', address: null, age_seconds: 60, registered: true, drain: null, boot_phase: null, phase_seconds: {} };
+  const instance = {
+    group: 0,
+    state: 'running',
+    phase: 'ready',
+    address: null,
+    age_seconds: 60,
+    registered: true,
+    drain: null,
+    boot_phase: null,
+    phase_seconds: {},
+  };
   const page = await told(world, (_, pool) => {
     pool.pending = 3;
     pool.instances = [
@@ -90,7 +103,30 @@ scene('instances are counted by what they are good for', async (world) => {
 scene('an agent with a great many slots fits', async (world) => {
   const page = await told(world, (state) => {
     const now = { secs_since_epoch: Math.floor(state.at_seconds), nanos_since_epoch: 0 };
-    const agent = { agent_id: 'big', agent_name: null, error: null, external_llamacpp_addr: '127.0.0.1:1', is_authorized: true, is_slots_endpoint_enabled: true, last_update: now, quarantined_until: null, slots_idle: 1000, slots_processing: 24, slots_total: 1024, slots_foreign: 4, leases: 20, phase: 'ready', instance: null, zone: null, group: null, notice: null, pool: 0, incarnation: 0, is_connected: true, is_eligible: true };
+    const agent = {
+      agent_id: 'big',
+      agent_name: null,
+      error: null,
+      external_llamacpp_addr: '127.0.0.1:1',
+      is_authorized: true,
+      is_slots_endpoint_enabled: true,
+      last_update: now,
+      quarantined_until: null,
+      slots_idle: 1000,
+      slots_processing: 24,
+      slots_total: 1024,
+      slots_foreign: 4,
+      leases: 20,
+      phase: 'ready',
+      instance: null,
+      zone: null,
+      group: null,
+      notice: null,
+      pool: 0,
+      incarnation: 0,
+      is_connected: true,
+      is_eligible: true,
+    };
     state.agents = [agent];
   });
   await page.shows('#agent-rows tr', '20 in use, 4 used by others, 1000 free');

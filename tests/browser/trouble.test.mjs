@@ -21,7 +21,11 @@ scene('what is wrong with an agent is said, with the mend', async (world) => {
   const silent = world.agent(balancer, 'silent', await llama());
   const page = await world.page(balancer.page);
   await says(page, 'wrong-key', 'Unauthorised: llama\\.cpp refuses the agent.s key: set --llamacpp-api-key');
-  await says(page, 'no-slots', 'Slots endpoint disabled: llama\\.cpp.s /slots is off: start llama-server without --no-slots');
+  await says(
+    page,
+    'no-slots',
+    'Slots endpoint disabled: llama\\.cpp.s /slots is off: start llama-server without --no-slots',
+  );
   await says(page, 'loading', 'Loading the model', false);
   await says(page, 'spot', 'Draining because the spot market takes its machine back: it told of 1 min', false);
   silent.mute();
@@ -45,13 +49,22 @@ scene('a server that cannot be reached is quarantined, and that is said', async 
 scene('a name from outside is shown as text', async (world) => {
   const balancer = await world.balancer();
   const name = '<img src=x onerror="window.wasRun=1">';
-  const says = { agent_name: name, error: '<script>window.wasRun=1</script>', availability_zone: '<b>zone</b>', phase: 'failing', is_slots_endpoint_enabled: null };
+  const says = {
+    agent_name: name,
+    error: '<script>window.wasRun=1</script>',
+    availability_zone: '<b>zone</b>',
+    phase: 'failing',
+    is_slots_endpoint_enabled: null,
+  };
   world.agent(balancer, 'evil', await world.llama(1), says);
   const page = await world.page(balancer.page);
   await page.shows('#agent-rows', name);
   await page.shows('#agent-rows', '<script>window.wasRun=1</script>');
   await page.shows('#agent-rows', '<b>zone</b>');
   await page.shows('#issues', name);
-  const made = await page.tab.evaluate(() => [window.wasRun ?? null, document.querySelectorAll('main img, main script, main td b').length]);
+  const made = await page.tab.evaluate(() => [
+    window.wasRun ?? null,
+    document.querySelectorAll('main img, main script, main td b').length,
+  ]);
   assert.deepEqual(made, [null, 0]);
 });

@@ -47,7 +47,10 @@ scene('everything is reached by the keyboard, and nothing holds it', async (worl
       const { activeElement: at } = document;
       if (at === document.body) return null;
       const { outlineStyle, outlineWidth } = getComputedStyle(at);
-      return { what: at.id || at.className || at.tagName, isSeen: outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2 };
+      return {
+        what: at.id || at.className || at.tagName,
+        isSeen: outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2,
+      };
     });
     if (!seen) break;
     assert.ok(seen.isSeen, `the focus on ${seen.what} is not seen`);

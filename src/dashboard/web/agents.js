@@ -19,7 +19,10 @@ export function showAgents(state, now) {
   const others = state.instances.filter((instance) => !spoken.has(instance.id)).map(instanceRow);
   const all = [...agents, ...others];
   show(byId('agents'), all.length > 0);
-  show(byId('slots-legend'), agents.some((agent) => agent.total > 0));
+  show(
+    byId('slots-legend'),
+    agents.some((agent) => agent.total > 0),
+  );
   text(byId('agents-note'), note(state));
   rows(byId('agent-rows'), all, { key: (row) => row.key, make, fill });
 }
@@ -74,7 +77,12 @@ function make() {
     'tr',
     {},
     el('th', { scope: 'row' }, el('div', { 'data-part': 'name' }), el('div', { class: 'note', 'data-part': 'id' })),
-    el('td', {}, el('div', { class: 'cells', 'aria-hidden': 'true', 'data-part': 'cells' }), el('div', { class: 'note', 'data-part': 'slots' })),
+    el(
+      'td',
+      {},
+      el('div', { class: 'cells', 'aria-hidden': 'true', 'data-part': 'cells' }),
+      el('div', { class: 'note', 'data-part': 'slots' }),
+    ),
     el('td', { 'data-part': 'words' }),
     el('td', { class: 'note', 'data-part': 'where' }),
   );
@@ -85,15 +93,20 @@ function fill(row, { name, id, total, uses, words, where, heard }) {
   text(part(row, 'id'), id.join(', '));
   text(part(row, 'slots'), uses && total > 0 ? told(uses) : 'no slots known');
   showCells(part(row, 'cells'), uses, total);
-  rows(part(row, 'words'), words.map((word, at) => ({ ...word, at })), {
-    key: (word) => String(word.at),
-    make: () => el('p', {}, el('span', { class: 'say', 'data-part': 'title' }), el('span', { 'data-part': 'detail' })),
-    fill: (item, { level, title, detail }) => {
-      attrs(part(item, 'title'), { 'data-level': level });
-      text(part(item, 'title'), title);
-      text(part(item, 'detail'), detail ? `: ${detail}` : '');
+  rows(
+    part(row, 'words'),
+    words.map((word, at) => ({ ...word, at })),
+    {
+      key: (word) => String(word.at),
+      make: () =>
+        el('p', {}, el('span', { class: 'say', 'data-part': 'title' }), el('span', { 'data-part': 'detail' })),
+      fill: (item, { level, title, detail }) => {
+        attrs(part(item, 'title'), { 'data-level': level });
+        text(part(item, 'title'), title);
+        text(part(item, 'detail'), detail ? `: ${detail}` : '');
+      },
     },
-  });
+  );
   rows(part(row, 'where'), where.filter(Boolean), {
     key: (line) => String(where.indexOf(line)),
     make: () => el('div'),
@@ -113,13 +126,19 @@ function showCells(cells, uses, total) {
   const isMany = total > CELLS_MAX;
   cells.classList.toggle('many', isMany);
   const kinds = uses ? Object.keys(USES).filter((use) => uses[use] > 0) : [];
-  const list = kinds.flatMap((use) => (isMany ? [{ use, size: uses[use] }] : Array.from({ length: uses[use] }, () => ({ use, size: 1 }))));
-  rows(cells, list.map((cell, at) => ({ ...cell, at })), {
-    key: (cell) => String(cell.at),
-    make: () => el('i', { class: 'cell' }),
-    fill: (cell, { use, size }) => {
-      attrs(cell, { 'data-use': use });
-      cell.style.flexGrow = isMany ? String(size) : '';
+  const list = kinds.flatMap((use) =>
+    isMany ? [{ use, size: uses[use] }] : Array.from({ length: uses[use] }, () => ({ use, size: 1 })),
+  );
+  rows(
+    cells,
+    list.map((cell, at) => ({ ...cell, at })),
+    {
+      key: (cell) => String(cell.at),
+      make: () => el('i', { class: 'cell' }),
+      fill: (cell, { use, size }) => {
+        attrs(cell, { 'data-use': use });
+        cell.style.flexGrow = isMany ? String(size) : '';
+      },
     },
-  });
+  );
 }

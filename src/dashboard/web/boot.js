@@ -42,7 +42,9 @@ function asked({ states }) {
 
 function whole({ eta, boots, slots }, elapsed) {
   const what = slots.total > 0 ? 'The next slots come' : 'The first slot comes';
-  const by = boots.length ? ` (by the last ${boots.length === 1 ? 'boot' : `${boots.length} boots`})` : ' (a guess: no boot was measured yet)';
+  const by = boots.length
+    ? ` (by the last ${boots.length === 1 ? 'boot' : `${boots.length} boots`})`
+    : ' (a guess: no boot was measured yet)';
   return `${what} ${foretold(eta - elapsed)}${by}.`;
 }
 
@@ -54,12 +56,25 @@ function usualPhases(boots) {
 
 function make() {
   const bar = PHASES.map(({ id }) => el('span', { 'data-phase': id }, el('span')));
-  const steps = PHASES.map(({ id, label }) => el('li', { 'data-step': id }, el('span', {}, label), el('span', { 'data-part': id })));
+  const steps = PHASES.map(({ id, label }) =>
+    el('li', { 'data-step': id }, el('span', {}, label), el('span', { 'data-part': id })),
+  );
   return el(
     'li',
     {},
     el('p', { class: 'what' }, el('b', { 'data-part': 'title' }), el('span', { 'data-part': 'age' })),
-    el('div', { class: 'bar', role: 'progressbar', 'aria-label': 'Cold start', 'aria-valuemin': 0, 'aria-valuemax': PHASES.length, 'data-part': 'bar' }, ...bar),
+    el(
+      'div',
+      {
+        class: 'bar',
+        role: 'progressbar',
+        'aria-label': 'Cold start',
+        'aria-valuemin': 0,
+        'aria-valuemax': PHASES.length,
+        'data-part': 'bar',
+      },
+      ...bar,
+    ),
     el('ol', { class: 'steps' }, ...steps),
   );
 }
@@ -69,14 +84,20 @@ function fill(item, start, usual) {
   text(part(item, 'title'), `${PHASES[present].sentence} – ${start.title}`);
   text(part(item, 'age'), start.age === null ? '' : `for ${duration(Math.floor(start.age))}`);
   const bar = part(item, 'bar');
-  attrs(bar, { 'aria-valuenow': present, 'aria-valuetext': `Step ${present + 1} of ${PHASES.length}: ${PHASES[present].label}` });
+  attrs(bar, {
+    'aria-valuenow': present,
+    'aria-valuetext': `Step ${present + 1} of ${PHASES.length}: ${PHASES[present].label}`,
+  });
   const all = usual ? Object.values(usual).reduce((a, b) => a + b, 0) || 1 : PHASES.length;
   PHASES.forEach(({ id }, at) => {
     const segment = bar.children[at];
     segment.style.flex = `${Math.max((usual?.[id] ?? 1) / all, WIDTH_MIN)} 1 0`;
     segment.firstElementChild.style.width = `${100 * share(at, present, start, usual?.[id])}%`;
     const step = item.querySelector(`[data-step="${id}"]`);
-    attrs(step, { class: at < present ? 'done' : at === present ? 'present' : null, 'aria-current': at === present ? 'step' : null });
+    attrs(step, {
+      class: at < present ? 'done' : at === present ? 'present' : null,
+      'aria-current': at === present ? 'step' : null,
+    });
     text(part(item, id), took(at, present, start, id));
   });
 }

@@ -32,8 +32,14 @@ export function showBoots({ boots }) {
 function summary(boots) {
   if (boots.length === 0) return 'No boot was measured yet.';
   const usual = median(boots.map((boot) => boot.total_seconds));
-  const whole = boots.length === 1 ? `The one boot took ${duration(usual)}` : `The middle one of ${count(boots.length, 'boot')} took ${duration(usual)}`;
-  const sums = PHASES.map(({ id, label }) => ({ label, sum: boots.reduce((all, boot) => all + (boot.phase_seconds[id] ?? 0), 0) }));
+  const whole =
+    boots.length === 1
+      ? `The one boot took ${duration(usual)}`
+      : `The middle one of ${count(boots.length, 'boot')} took ${duration(usual)}`;
+  const sums = PHASES.map(({ id, label }) => ({
+    label,
+    sum: boots.reduce((all, boot) => all + (boot.phase_seconds[id] ?? 0), 0),
+  }));
   const all = sums.reduce((total, { sum }) => total + sum, 0);
   const most = sums.reduce((best, one) => (one.sum > best.sum ? one : best));
   if (all === 0) return `${whole}.`;

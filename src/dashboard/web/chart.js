@@ -35,7 +35,10 @@ export function chart(parent, { id, label, value, limit }, onPoint) {
       const max = niceMax(Math.max(1, ...shown.map(value), ...(limit ? shown.map(limit) : [])));
       scale = scaleOf(view, width, max);
       text(told, words);
-      attrs(picture, { viewBox: `0 0 ${width} ${HEIGHT}`, 'aria-label': `${label}, last hour: ${words}; at most ${Math.max(0, ...shown.map(value))}` });
+      attrs(picture, {
+        viewBox: `0 0 ${width} ${HEIGHT}`,
+        'aria-label': `${label}, last hour: ${words}; at most ${Math.max(0, ...shown.map(value))}`,
+      });
       const line = steps(shown, value, view, scale);
       attrs(parts.stroke, { d: line.stroke });
       attrs(parts.area, { d: line.area });

@@ -20,7 +20,7 @@ const PAUSES = [500, 1000, 2000, 4000, 5000];
  * `on.locked()` when one has to log in.
  */
 export async function watch(on) {
-  for (let failures = 0; ; ) {
+  for (let failures = 0; ;) {
     const answer = await fetch(TIMELINE, { cache: 'no-store' }).catch(() => null);
     if (answer?.status === 401) return on.locked();
     const timeline = answer?.ok ? await answer.json().catch(() => null) : null;

@@ -37,7 +37,11 @@ export function since(time) {
 export function read(snapshot) {
   const pools = snapshot.pools;
   const instances = pools.flatMap((pool) =>
-    pool.instances.map((instance) => ({ ...instance, is: stateOf(instance), groupName: groupName(pool, instance.group) })),
+    pool.instances.map((instance) => ({
+      ...instance,
+      is: stateOf(instance),
+      groupName: groupName(pool, instance.group),
+    })),
   );
   const isBooting = (instance) => instance.boot_phase !== null;
   const launching = sum(pools, (pool) => Math.max(pool.pending - pool.instances.filter(isBooting).length, 0));
@@ -87,7 +91,10 @@ export function usage(snapshot, span) {
     return values.length ? values.reduce((a, b) => a + b, 0) : null;
   };
   return Object.fromEntries(
-    ['instance_seconds', 'busy_seconds', 'idle_seconds', 'cost_usd', 'always_on_usd'].map((field) => [field, known(field)]),
+    ['instance_seconds', 'busy_seconds', 'idle_seconds', 'cost_usd', 'always_on_usd'].map((field) => [
+      field,
+      known(field),
+    ]),
   );
 }
 

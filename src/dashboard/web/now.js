@@ -85,16 +85,28 @@ function poolIssues(pool, elapsed) {
   const { budget } = pool.ledger;
   if (budget?.is_exhausted) {
     const left = duration(Math.max(budget.ends_in_seconds - elapsed, 0));
-    add('bad', `Today's budget of ${dollars(budget.usd_per_day)} is used up`, `nothing is started for ${left}, until the UTC day ends; running work finishes`);
+    add(
+      'bad',
+      `Today's budget of ${dollars(budget.usd_per_day)} is used up`,
+      `nothing is started for ${left}, until the UTC day ends; running work finishes`,
+    );
   }
   if (pool.trouble) add('bad', 'The last launch failed', pool.trouble);
   if (pool.wake_wanted) {
-    add('bad', 'Requests wait, and no instance could be asked for here', 'somebody else should start one, such as an alarm on wake_wanted');
+    add(
+      'bad',
+      'Requests wait, and no instance could be asked for here',
+      'somebody else should start one, such as an alarm on wake_wanted',
+    );
   }
   for (const group of pool.groups) {
     const name = groupName(pool, group.group) ?? 'The group';
     if (group.left_alone_seconds !== null) {
-      add('warn', `${name} is left alone for ${duration(Math.max(group.left_alone_seconds - elapsed, 0))}`, group.cause);
+      add(
+        'warn',
+        `${name} is left alone for ${duration(Math.max(group.left_alone_seconds - elapsed, 0))}`,
+        group.cause,
+      );
     }
     if (group.has_rival) {
       add('warn', `Another balancer works on ${name}`, 'nothing is ended for not being heard of');
@@ -106,15 +118,19 @@ function poolIssues(pool, elapsed) {
 function showIssues(state, elapsed) {
   const issues = issuesOf(state, elapsed);
   show(byId('attention'), issues.length > 0);
-  rows(byId('issues'), issues.map((issue, at) => ({ ...issue, at })), {
-    key: (issue) => String(issue.at),
-    make: () => el('li', {}, el('b', { 'data-part': 'title' }), el('span', { 'data-part': 'detail' })),
-    fill: (item, { level, title, detail }) => {
-      attrs(item, { 'data-level': level });
-      text(part(item, 'title'), title);
-      text(part(item, 'detail'), detail ? `: ${detail}` : '');
+  rows(
+    byId('issues'),
+    issues.map((issue, at) => ({ ...issue, at })),
+    {
+      key: (issue) => String(issue.at),
+      make: () => el('li', {}, el('b', { 'data-part': 'title' }), el('span', { 'data-part': 'detail' })),
+      fill: (item, { level, title, detail }) => {
+        attrs(item, { 'data-level': level });
+        text(part(item, 'title'), title);
+        text(part(item, 'detail'), detail ? `: ${detail}` : '');
+      },
     },
-  });
+  );
 }
 
 const TRY = (host) => `curl http://${host}:8080/v1/chat/completions -H 'Content-Type: application/json' \\
@@ -139,7 +155,10 @@ function showZero({ snapshot, boots }, kind) {
 }
 
 byId('copy').addEventListener('click', async () => {
-  const isCopied = await navigator.clipboard.writeText(byId('try').textContent).then(() => true, () => false);
+  const isCopied = await navigator.clipboard.writeText(byId('try').textContent).then(
+    () => true,
+    () => false,
+  );
   text(byId('copy'), isCopied ? 'Copied' : 'Not copied');
   setTimeout(() => text(byId('copy'), 'Copy'), 2000);
 });

@@ -83,7 +83,8 @@ export function showTimeline() {
   text(byId('timeline-note'), summary(all));
   const begin = Math.min(all[0].at_seconds - step, now - SPAN_MIN);
   const view = { from: Math.max(begin, now - SPAN), to: now, step, cursor };
-  const at = cursor === null ? null : all.find((point) => point.at_seconds >= cursor && point.at_seconds - step <= cursor);
+  const at =
+    cursor === null ? null : all.find((point) => point.at_seconds >= cursor && point.at_seconds - step <= cursor);
   for (const one of CHARTS) {
     one.drawn ??= chart(byId('charts'), one, pointAt);
     one.drawn.draw(all, view, told(one, at));
@@ -109,8 +110,12 @@ function summary(all) {
   const slots = most((point) => point.slots_processing);
   const instances = most((point) => point.instances).instances;
   const { requests_buffered: waited } = queue;
-  const wait = waited ? `At most ${count(waited, 'request')} waited, at ${minuteOfDay(queue.at_seconds)}` : 'Nothing waited';
-  const used = slots.slots_processing ? `at most ${count(slots.slots_processing, 'slot')} in use` : 'no slot was in use';
+  const wait = waited
+    ? `At most ${count(waited, 'request')} waited, at ${minuteOfDay(queue.at_seconds)}`
+    : 'Nothing waited';
+  const used = slots.slots_processing
+    ? `at most ${count(slots.slots_processing, 'slot')} in use`
+    : 'no slot was in use';
   return `${wait}; ${used}; ${instances ? `at most ${count(instances, 'instance')}` : 'no instance'}.`;
 }
 

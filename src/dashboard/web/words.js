@@ -41,8 +41,10 @@ export function headline(state, elapsed = 0) {
     return ['ending', 'warn', 'Shutting down: nothing new is started, and answers that have begun go on.'];
   }
   if (slots.total > 0) {
-    if (waiting > 0) return ['queue', 'busy', `${slots.used} of ${count(slots.total, 'slot')} in use, and ${requests}.`];
-    if (slots.used > 0) return ['serving', 'good', `${slots.used} of ${count(slots.total, 'slot')} in use. Nothing waits.`];
+    if (waiting > 0)
+      return ['queue', 'busy', `${slots.used} of ${count(slots.total, 'slot')} in use, and ${requests}.`];
+    if (slots.used > 0)
+      return ['serving', 'good', `${slots.used} of ${count(slots.total, 'slot')} in use. Nothing waits.`];
     return ['ready', 'good', `Ready: ${count(slots.total, 'slot')}, all free. Nothing waits.`];
   }
   if (states.launching + states.booting > 0) {
@@ -121,7 +123,11 @@ export function instanceWords(instance) {
   const one = (level, title, detail = null) => [{ level, title, detail }];
   switch (instance.is) {
     case 'booting':
-      return one('busy', PHASES.find((phase) => phase.id === instance.boot_phase)?.sentence ?? 'Booting', 'no agent speaks for it yet');
+      return one(
+        'busy',
+        PHASES.find((phase) => phase.id === instance.boot_phase)?.sentence ?? 'Booting',
+        'no agent speaks for it yet',
+      );
     case 'draining':
       return one('warn', `Draining because ${DRAINS[instance.drain]}`);
     case 'ending':

@@ -185,6 +185,11 @@ async fn with_a_token_the_page_is_a_form_until_somebody_logs_in() {
         assert_eq!(status(&served.ask("GET", path, &cookie).await), "200", "{path}");
         assert_eq!(status(&served.ask("GET", path, "").await), "401", "{path}");
     }
+    // The page offers to log out where there is a session.
+    for (credential, told) in [(cookie.as_str(), "1"), ("Authorization: Bearer sesame\r\n", "")] {
+        let timeline = served.ask("GET", "/api/v1/timeline", credential).await;
+        assert_eq!((status(&timeline), header(&timeline, "x-paddock-session")), ("200", told));
+    }
     // A browser that knows the page asks whether it is still the same: the form is another.
     let etag = header(&page, "etag");
     let form = served.ask("GET", "/dashboard", &format!("If-None-Match: {etag}\r\n")).await;

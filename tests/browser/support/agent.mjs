@@ -21,12 +21,21 @@ export class Agent {
   connect() {
     const { management, token } = this.balancer;
     const headers = token ? { authorization: `Bearer ${token}` } : {};
-    const stream = request({ host: '127.0.0.1', port: management, path: `/status_update/${this.id}`, method: 'POST', headers });
+    const stream = request({
+      host: '127.0.0.1',
+      port: management,
+      path: `/status_update/${this.id}`,
+      method: 'POST',
+      headers,
+    });
     // A balancer that is away is tried again, as agents do.
     const again = () => {
       if (this.stream === stream) this.stream = null;
     };
-    stream.on('error', again).on('close', again).on('response', (response) => response.resume());
+    stream
+      .on('error', again)
+      .on('close', again)
+      .on('response', (response) => response.resume());
     this.stream = stream;
     this.report();
   }

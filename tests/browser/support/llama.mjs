@@ -37,7 +37,11 @@ export class Llama {
     if (Date.now() < this.readyAt) return say(503, { error: { code: 503, message: 'Loading model' } });
     const path = request.url.split('?')[0];
     if (path === '/health') return say(200, { status: 'ok' });
-    if (path === '/slots') return say(200, this.busy.map((is_processing, id) => ({ id, is_processing })));
+    if (path === '/slots')
+      return say(
+        200,
+        this.busy.map((is_processing, id) => ({ id, is_processing })),
+      );
     if (path === '/props') return say(200, { total_slots: this.busy.length });
     return this.compute(request, response, say);
   }

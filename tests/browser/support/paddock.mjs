@@ -34,7 +34,12 @@ export class Balancer {
 
   /** Starts it, again on the same ports. */
   async begin() {
-    const addresses = ['--reverseproxy-addr', `127.0.0.1:${this.clients}`, '--management-addr', `127.0.0.1:${this.management}`];
+    const addresses = [
+      '--reverseproxy-addr',
+      `127.0.0.1:${this.clients}`,
+      '--management-addr',
+      `127.0.0.1:${this.management}`,
+    ];
     const token = this.token ? ['--management-token', this.token] : [];
     const server = this.command.length ? ['--', ...this.command] : [];
     const words = ['balancer', ...addresses, '--management-dashboard-enable', ...token, ...this.options, ...server];
@@ -47,7 +52,10 @@ export class Balancer {
     for (const stream of [this.child.stdout, this.child.stderr]) stream.on('data', (bytes) => (this.output += bytes));
     await until('the balancer answers', async () => {
       if (this.child.exitCode !== null) throw new Error(`the balancer ended: ${this.output}`);
-      return this.get('/health').then((answer) => answer.ok, () => false);
+      return this.get('/health').then(
+        (answer) => answer.ok,
+        () => false,
+      );
     });
   }
 

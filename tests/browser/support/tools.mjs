@@ -12,12 +12,15 @@ export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const require = createRequire(join(ROOT, 'target/npm/'));
 
 /** The program that is tested. */
-export const PADDOCK = process.env.PADDOCK_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug/paddock');
+export const PADDOCK =
+  process.env.PADDOCK_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug/paddock');
 
 const BROWSERS = ['chromium', 'chromium-browser', 'google-chrome'];
 
 /** The browser, or none. */
-export const CHROMIUM = BROWSERS.flatMap((name) => (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, name))).find(isProgram);
+export const CHROMIUM = BROWSERS.flatMap((name) =>
+  (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, name)),
+).find(isProgram);
 
 /** What is missing, and how to mend that; none if all is there. */
 function missing() {
