@@ -50,7 +50,12 @@ export function show(element, isShown) {
  * filled, so that focus and selection stay where they are.
  */
 export function rows(parent, items, { key, make, fill }) {
-  const before = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const before = new Map();
+  for (const child of [...parent.children]) {
+    // Two of the same key: one is enough to find it again, and the other would stay for ever.
+    if (before.has(child.dataset.key)) child.remove();
+    else before.set(child.dataset.key, child);
+  }
   let place = parent.firstElementChild;
   for (const item of items) {
     const name = key(item);

@@ -5,15 +5,20 @@ import { dollars, duration } from './format.js';
 import { STATES, groupName, saved, usage } from './model.js';
 import { agentWords, headline } from './words.js';
 
-/** Of what kind the last sentence was that was said to those who listen. */
+/** From one sentence to those who listen to the next, at least, in milliseconds: a queue may come and go each second. */
+const SAID_INTERVAL = 5000;
+
+/** Of what kind the last one was, and when it was said. */
 let said = null;
+let saidAt = -Infinity;
 
 /** Fills the top of the page; `elapsed` seconds ago the state was true. */
 export function showNow(state, elapsed) {
   const [kind, level, sentence] = headline(state, elapsed);
   text(byId('headline'), sentence);
-  if (kind !== said) {
+  if (kind !== said && performance.now() - saidAt >= SAID_INTERVAL) {
     said = kind;
+    saidAt = performance.now();
     text(byId('said'), sentence);
   }
   attrs(byId('headline'), { 'data-kind': kind, 'data-level': level === 'bad' || level === 'warn' ? level : null });
