@@ -19,6 +19,7 @@ mod error;
 mod failures;
 mod launch;
 mod look;
+mod note;
 mod start;
 
 use std::net::SocketAddr;
@@ -29,8 +30,11 @@ use aws_sdk_autoscaling::Client;
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::claim::Claim;
+pub use self::claim::claim_ages;
 pub use self::error::AsgError;
+pub use self::look::latest_failure;
 use self::look::{GroupState, Seen};
+pub use self::note::{Note, Setting, notes};
 use super::FleetNews;
 use crate::aws::CallError;
 use crate::clock::Clock;
@@ -41,10 +45,10 @@ use crate::core::{GroupId, InstanceId};
 const EMPTY_VALID: Duration = Duration::from_secs(120);
 
 /// The transition whose hooks hold an end (EC2 Auto Scaling API, LifecycleHook).
-const TERMINATING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
+pub(crate) const TERMINATING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
 
 /// What AWS says of a hook that holds nothing for the instance, not yet or not any more.
-const NO_ACTION: &str = "No active Lifecycle Action";
+pub(crate) const NO_ACTION: &str = "No active Lifecycle Action";
 
 /// How a group is woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

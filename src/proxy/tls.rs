@@ -83,18 +83,35 @@ impl Tls {
     }
 
     fn warn_of_end(&self, clock: Clock) {
-        let (cert, now) = (self.cert.display(), clock.now().wall);
-        let Some(Validity { from, until }) = self.current().validity else { return };
+        if let Some(words) = self.end(clock.now().wall) {
+            tracing::warn!("{words}");
+        }
+    }
+
+    /// What is to be said about the time in which the certificate is valid; none if it goes on for long. `now` is the time
+    /// since the Unix epoch.
+    #[must_use]
+    pub fn end(&self, now: Duration) -> Option<String> {
+        let cert = self.cert.display();
+        let Validity { from, until } = self.current().validity?;
         if now < from {
-            tracing::warn!(
+            Some(format!(
                 "--tls-cert: '{cert}' is not valid yet, so clients refuse it; look at the machine's clock"
-            );
+            ))
         } else if now > until {
-            tracing::warn!("--tls-cert: '{cert}' has expired, so clients refuse it; renew it");
+            Some(format!("--tls-cert: '{cert}' has expired, so clients refuse it; renew it"))
         } else if now + EXPIRES_SOON > until {
             let left = Duration::from_secs((until - now).as_secs());
-            tracing::warn!("--tls-cert: '{cert}' expires in {}; renew it", humantime::format_duration(left));
+            Some(format!("--tls-cert: '{cert}' expires in {}; renew it", humantime::format_duration(left)))
+        } else {
+            None
         }
+    }
+
+    /// Whether clients refuse the certificate for its time. `now` is the time since the Unix epoch.
+    #[must_use]
+    pub fn is_over(&self, now: Duration) -> bool {
+        self.current().validity.is_some_and(|validity| now < validity.from || now > validity.until)
     }
 
     /// The handshake of a new connection, with the certificate of this moment.

@@ -54,6 +54,13 @@ pub(super) fn of(group: &AutoScalingGroup) -> Option<String> {
     tag.value().map(str::to_owned)
 }
 
+/// How old the balancers' claims on a group are, without those that are nobody's any more. `wall` is the time since the Unix
+/// epoch.
+#[must_use]
+pub fn claim_ages(group: &AutoScalingGroup, wall: Duration) -> Vec<Duration> {
+    fresh(of(group).as_deref(), wall).into_values().map(|at| wall.saturating_sub(at)).collect()
+}
+
 /// Each fresh claim's name, and when it was written, since the Unix epoch.
 fn fresh(claims: Option<&str>, wall: Duration) -> BTreeMap<String, Duration> {
     let parse = |claim: &str| {

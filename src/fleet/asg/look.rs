@@ -267,6 +267,14 @@ impl AsgFleet {
     }
 }
 
+/// Why the latest launch of a group failed; none if it did not. The latest activity comes first.
+#[must_use]
+pub fn latest_failure(group: &str, activities: &[Activity]) -> Option<LaunchFailure> {
+    let latest =
+        activities.iter().find(|activity| is_launch(activity)).filter(|latest| has_failed(latest))?;
+    Some(LaunchFailure::of_activity(group, latest.status_message().unwrap_or_default()))
+}
+
 fn seen(group: &AutoScalingGroup) -> Seen {
     let count = |number: Option<i32>| number.and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
     let is_part = |state: &LifecycleState| state_of(state).is_some_and(|state| state != InstanceState::Aside);

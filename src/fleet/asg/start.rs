@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use super::claim::Claim;
 use super::look::GroupState;
-use super::{AsgConfig, AsgError, AsgFleet, AsgWake};
+use super::note::notes;
+use super::{AsgConfig, AsgError, AsgFleet};
 use crate::aws;
 use crate::clock::Clock;
 use crate::core::GroupId;
@@ -106,98 +107,5 @@ impl AsgFleet {
                 tracing::warn!(%error, "ends that lifecycle hooks hold will run into their timeouts")
             }
         }
-    }
-}
-
-/// What will surprise about a group. EC2 Auto Scaling User Guide: "Use instance scale-in protection", "Suspend and
-/// resume processes", "Capacity Rebalancing", "Instance weighting", "Maximum instance lifetime".
-fn notes(group: &AutoScalingGroup, instances_max: u32, wake: AsgWake) -> Vec<String> {
-    let mut notes = Vec::new();
-    let mut note = |is_so: bool, words: String| {
-        if is_so {
-            notes.push(words);
-        }
-    };
-    let (min, max) = (group.min_size().unwrap_or_default(), group.max_size().unwrap_or_default());
-    note(min > 0, format!("its MinSize is {min}: so many instances run and cost at all times"));
-    note(max == 0, "its MaxSize is 0: it can launch nothing; raise it".to_owned());
-    note(
-        max > 0 && u32::try_from(max).is_ok_and(|max| max < instances_max),
-        format!("its MaxSize is {max}, less than --max-instances {instances_max}: it holds too"),
-    );
-    note(
-        group.new_instances_protected_from_scale_in() != Some(true),
-        "its instances are not protected from scale-in: whoever lowers its desired capacity may end one that serves, and \
-         wishes that fail are left standing; set NewInstancesProtectedFromScaleIn"
-            .to_owned(),
-    );
-    let is_suspended =
-        group.suspended_processes().iter().any(|process| process.process_name() == Some("AZRebalance"));
-    note(
-        group.availability_zones().len() > 1 && !is_suspended,
-        "AWS may end instances that serve to balance its zones; suspend its process AZRebalance".to_owned(),
-    );
-    note(
-        group.capacity_rebalance() == Some(true),
-        "it replaces spot instances on a mere recommendation; turn its capacity rebalancing off".to_owned(),
-    );
-    note(
-        group.max_instance_lifetime().is_some_and(|lifetime| lifetime > 0),
-        "it has a maximum instance lifetime: AWS ends instances that serve".to_owned(),
-    );
-    let is_weighted = group.instances().iter().any(|instance| instance.weighted_capacity().is_some());
-    let is_other_unit = group.desired_capacity_type().is_some_and(|unit| !unit.is_empty() && unit != "units");
-    note(
-        is_weighted || is_other_unit,
-        "its desired capacity does not count instances; remove its weights and set its unit to 'units'"
-            .to_owned(),
-    );
-    note(
-        wake == AsgWake::LaunchInstances
-            && group.launch_template().is_none()
-            && group.mixed_instances_policy().is_none(),
-        "--asg-wake launch-instances needs a group with a launch template".to_owned(),
-    );
-    notes
-}
-
-#[cfg(test)]
-mod tests {
-    use aws_sdk_autoscaling::types::SuspendedProcess;
-
-    use super::*;
-
-    fn good() -> aws_sdk_autoscaling::types::builders::AutoScalingGroupBuilder {
-        AutoScalingGroup::builder()
-            .min_size(0)
-            .max_size(2)
-            .new_instances_protected_from_scale_in(true)
-            .availability_zones("a")
-            .availability_zones("b")
-            .suspended_processes(SuspendedProcess::builder().process_name("AZRebalance").build())
-    }
-
-    #[test]
-    fn nothing_is_said_about_a_good_group() {
-        assert_eq!(notes(&good().build(), 2, AsgWake::SetDesiredCapacity), [""; 0]);
-    }
-
-    #[test]
-    fn what_will_surprise_is_said() {
-        for (group, says) in [
-            (good().min_size(1), "MinSize is 1"),
-            (good().max_size(0), "MaxSize is 0"),
-            (good().max_size(1), "less than --max-instances 2"),
-            (good().new_instances_protected_from_scale_in(false), "NewInstancesProtectedFromScaleIn"),
-            (good().set_suspended_processes(None), "AZRebalance"),
-            (good().capacity_rebalance(true), "capacity rebalancing"),
-            (good().max_instance_lifetime(86_400), "lifetime"),
-            (good().desired_capacity_type("vcpu"), "weights"),
-        ] {
-            let notes = notes(&group.build(), 2, AsgWake::SetDesiredCapacity);
-            assert!(matches!(&notes[..], [note] if note.contains(says)), "{says}: {notes:?}");
-        }
-        let notes = notes(&good().build(), 2, AsgWake::LaunchInstances);
-        assert!(notes[0].contains("launch template"), "{notes:?}");
     }
 }
