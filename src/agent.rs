@@ -29,6 +29,7 @@ mod report;
 
 pub use imds::{Imds, ImdsError, LocateError, Presence};
 pub use llamacpp::{Probe, Server};
+pub(crate) use machine::GROUP_TAG;
 pub use machine::{Ending, Facts, Machine, Target};
 pub use report::{Host, Observation, Times, WatchConfig, watch};
 
@@ -176,13 +177,15 @@ fn random_uuid() -> String {
 }
 
 /// Why an answer could not be read.
-enum ReadError {
+pub(crate) enum ReadError {
+    /// It is longer than was asked for.
     TooLong,
+    /// It did not come whole.
     Broken(reqwest::Error),
 }
 
 /// The body of an answer, if it is no longer than `bytes_max`.
-async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, ReadError> {
+pub(crate) async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, ReadError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(ReadError::Broken)? {
         if body.len() + chunk.len() > bytes_max {

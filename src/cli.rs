@@ -12,15 +12,18 @@ mod agent;
 mod balancer;
 mod complaint;
 mod dashboard;
+mod doctor;
 mod file;
 mod metadata;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::config::{AgentConfig, BalancerConfig};
 use crate::dashboard::terminal::DashboardConfig;
+use crate::doctor::DoctorConfig;
 use crate::proxy::key_name;
 
 pub use complaint::CheckError;
@@ -37,6 +40,13 @@ pub enum Invocation {
     Dashboard(DashboardConfig),
     /// Say that the configuration is valid, as `--check` asked.
     Checked,
+    /// Look at a set-up, and say what is wrong.
+    Doctor {
+        /// What is looked at.
+        config: DoctorConfig,
+        /// Whether programs are told.
+        is_json: bool,
+    },
     /// Make a key for a client.
     NewKey {
         /// Whose.
@@ -80,6 +90,10 @@ enum Subcommand {
     Agent(Box<agent::Flags>),
     /// Show what a balancer knows: what waits, what runs, what starts and what it costs.
     Dashboard(dashboard::Flags),
+    /// Look at a set-up from here, and say what is wrong and how to mend it. Exits with 1 if something does not work.
+    ///
+    /// It takes the flags and the environment of a balancer or an agent, looks at what they name, and changes nothing.
+    Doctor(Box<doctor::Flags>),
     /// Make keys for clients.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -116,53 +130,64 @@ struct ExecChild {
 pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Invocation, Stop> {
     let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
     let (cli, matches) = parse(&arguments).map_err(|error| complaint::stop(error, &arguments, None))?;
+    let cli = match cli.file() {
+        Some(path) => with_file(&path, &arguments, &matches)?,
+        None => cli,
+    };
+    let wrong = |error: CheckError| Stop::Wrong(error.to_string());
     match cli.subcommand {
         Subcommand::Balancer(flags) => {
-            let flags = match &flags.config {
-                Some(path) => with_file(&path.clone(), &arguments, &matches)?,
-                None => flags,
-            };
             let is_check = flags.check;
-            let config = flags.into_config().map_err(|error| Stop::Wrong(error.to_string()))?;
+            let config = flags.into_config().map_err(wrong)?;
             Ok(if is_check { Invocation::Checked } else { Invocation::Balancer(config) })
         }
         Subcommand::Agent(flags) => {
             let is_check = flags.check;
-            let config = flags.into_config().map_err(|error| Stop::Wrong(error.to_string()))?;
+            let config = flags.into_config().map_err(wrong)?;
             Ok(if is_check { Invocation::Checked } else { Invocation::Agent(config) })
         }
         Subcommand::Dashboard(flags) => {
             let config = flags.into_config().map_err(|error| Stop::Wrong(error.to_string()))?;
             Ok(Invocation::Dashboard(config))
         }
+        Subcommand::Doctor(flags) => {
+            let is_json = flags.json;
+            Ok(Invocation::Doctor { config: flags.into_config().map_err(wrong)?, is_json })
+        }
         Subcommand::Key(KeyCommand::New { name }) => Ok(Invocation::NewKey { name }),
         Subcommand::ExecChild(ExecChild { parent, command }) => Ok(Invocation::ExecChild { parent, command }),
     }
 }
 
-fn with_file(
-    path: &std::path::Path,
-    arguments: &[OsString],
-    matches: &ArgMatches,
-) -> Result<Box<balancer::Flags>, Stop> {
-    let command = Cli::command();
-    let (Some(known), Some((_, given))) = (command.find_subcommand("balancer"), matches.subcommand()) else {
-        return Err(Stop::Wrong("--config: only the balancer reads a file".to_owned()));
-    };
-    let all = file::merged(path, known, given, arguments).map_err(|error| Stop::Wrong(error.to_string()))?;
-    let (cli, _) = parse(&all).map_err(|error| complaint::stop(error, &all, Some(path)))?;
-    match cli.subcommand {
-        Subcommand::Balancer(flags) => Ok(flags),
-        Subcommand::Agent(_) | Subcommand::Dashboard(_) | Subcommand::Key(_) | Subcommand::ExecChild(_) => {
-            Err(Stop::Wrong("--config: only the balancer reads a file".to_owned()))
+impl Cli {
+    /// The file of `--config`.
+    fn file(&self) -> Option<PathBuf> {
+        match &self.subcommand {
+            Subcommand::Balancer(flags) => flags.config.clone(),
+            Subcommand::Doctor(flags) => flags.config.clone(),
+            Subcommand::Agent(_) | Subcommand::Dashboard(_) | Subcommand::Key(_) | Subcommand::ExecChild(_) => None,
         }
     }
+}
+
+/// The file is the balancer's: of its keys another subcommand takes those that it has.
+fn with_file(path: &Path, arguments: &[OsString], matches: &ArgMatches) -> Result<Cli, Stop> {
+    let command = Cli::command();
+    let (Some(balancer), Some((name, given))) = (command.find_subcommand("balancer"), matches.subcommand())
+    else {
+        return Err(Stop::Wrong("--config: only the balancer reads a file".to_owned()));
+    };
+    let taken = command.find_subcommand(name).unwrap_or(balancer);
+    let all = file::merged(path, balancer, taken, given, arguments)
+        .map_err(|error| Stop::Wrong(error.to_string()))?;
+    let (cli, _) = parse(&all).map_err(|error| complaint::stop(error, &all, Some(path)))?;
+    Ok(cli)
 }
 
 fn parse(arguments: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
     // What a value was set to in the environment is nobody's business in a help text: it may be a secret.
     let mut command = Cli::command();
-    for subcommand in ["balancer", "agent", "dashboard"] {
+    for subcommand in ["balancer", "agent", "dashboard", "doctor"] {
         command = command.mut_subcommand(subcommand, |command| {
             command.mut_args(|argument| argument.hide_env_values(true))
         });

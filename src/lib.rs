@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod dashboard;
+pub mod doctor;
 pub mod fleet;
 pub mod gate;
 pub mod inherited;

@@ -3,7 +3,7 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use paddock::cli::{self, Invocation, Stop};
 use paddock::clock::Clock;
 use paddock::config::{AgentConfig, BalancerConfig};
 use paddock::dashboard::terminal::{self, DashboardConfig, TerminalError};
+use paddock::doctor::{self, DoctorConfig};
 use paddock::fleet::guard;
 use paddock::log::{self, Log};
 use paddock::notify;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
             Err(error) => return complain(WRONG_INPUT, &error),
         },
         Ok(Invocation::Dashboard(config)) => run_dashboard(config),
+        Ok(Invocation::Doctor { config, is_json }) => examine(&config, is_json),
         Ok(Invocation::Checked) => tell_valid(),
         Ok(Invocation::NewKey { name }) => new_key(&name),
         Err(Stop::Help(help)) => {
@@ -116,6 +118,20 @@ fn run_dashboard(config: DashboardConfig) -> anyhow::Result<ExitCode> {
         Err(error @ TerminalError::NotATerminal) => Ok(complain(WRONG_INPUT, &error)),
         Err(error) => Ok(complain(FAILED, &error)),
     }
+}
+
+/// The report is all that it prints: what the libraries log is in its lines already.
+fn examine(config: &DoctorConfig, is_json: bool) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let report = runtime.block_on(doctor::examine(config, Clock::start()));
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    let mut output = std::io::stdout();
+    // As <https://no-color.org> has it.
+    let is_coloured =
+        output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let text = if is_json { report.json()? } else { report.text(is_coloured) };
+    output.write_all(text.as_bytes()).context("cannot write to standard output")?;
+    Ok(if report.has_failed() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
 /// As `nginx -t` does: a line for people, and the exit code for programs.

@@ -21,7 +21,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const IDENTITY_DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
 
 /// The tag that Auto Scaling gives its instances; there only if the instance's metadata options let tags be seen.
-const GROUP_TAG: &str = "tags/instance/aws:autoscaling:groupName";
+pub(crate) const GROUP_TAG: &str = "tags/instance/aws:autoscaling:groupName";
 
 /// All that is known of the machine by now.
 #[derive(Debug, Clone, PartialEq, Default)]

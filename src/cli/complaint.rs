@@ -258,11 +258,14 @@ fn line(error: &clap::Error, arguments: &[OsString]) -> String {
         (ErrorKind::UnknownArgument, _) => unknown(error),
         (ErrorKind::InvalidSubcommand, _) => {
             let word = text(error, ContextKind::InvalidSubcommand);
-            format!("'{word}' is not a command; write paddock balancer, paddock agent, paddock dashboard or paddock key new")
+            format!(
+                "'{word}' is not a command; write paddock balancer, paddock agent, paddock dashboard, paddock doctor or \
+                 paddock key new"
+            )
         }
         (ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
-            "a command is missing; write paddock balancer, paddock agent, paddock dashboard or paddock key new NAME, or see \
-             paddock --help"
+            "a command is missing; write paddock balancer, paddock agent, paddock dashboard, paddock doctor or paddock key \
+             new NAME, or see paddock --help"
                 .to_owned()
         }
         (ErrorKind::MissingRequiredArgument, _) => {

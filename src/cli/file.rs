@@ -56,11 +56,12 @@ pub enum FileError {
 
 /// The arguments, and among them what the file says about flags that neither they nor the environment set.
 ///
-/// `known` is the subcommand, `given` what it was given, `arguments` the whole command line: the program, the subcommand, and
-/// so on.
+/// `known` is the subcommand whose flags are the keys, `taken` the one that runs: keys that it does not have are passed over.
+/// `given` is what it was given, `arguments` the whole command line: the program, the subcommand, and so on.
 pub(super) fn merged(
     path: &Path,
     known: &Command,
+    taken: &Command,
     given: &ArgMatches,
     arguments: &[OsString],
 ) -> Result<Vec<OsString>, FileError> {
@@ -75,9 +76,11 @@ pub(super) fn merged(
     let mut flags = Vec::new();
     let mut command = Vec::new();
     for (key, value) in &table {
-        let Some(argument) = known.get_arguments().find(|argument| name(argument) == Some(key)) else {
+        let is_named = |argument: &&Arg| name(argument) == Some(key);
+        if !known.get_arguments().any(|argument| is_named(&argument)) {
             return Err(FileError::UnknownKey { path: path.to_owned(), key: key.clone() });
-        };
+        }
+        let Some(argument) = taken.get_arguments().find(is_named) else { continue };
         let values = values(argument, value).map_err(|(kind, instead)| FileError::Value {
             path: path.to_owned(),
             key: key.clone(),
