@@ -149,7 +149,9 @@ pub async fn run(
         (true, false) => Err("a thread that serves clients hangs"),
         (true, true) => Ok(()),
     }));
-    tracing::info!("{summary}");
+    for line in summary {
+        tracing::info!("{line}");
+    }
 
     let mut drained = pin!(proxy.drained());
     let failure = tokio::select! {

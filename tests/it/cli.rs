@@ -40,7 +40,7 @@ fn wrong_input_gets_one_line_with_flag_value_and_mend() {
             "",
             &[
                 "a command is missing",
-                "write paddock balancer, paddock agent, paddock dashboard or paddock key new NAME",
+                "write paddock balancer, paddock agent, paddock dashboard, paddock doctor or paddock key new NAME",
             ][..],
         ),
         ("balancr", &["'balancr'", "write paddock balancer"]),
@@ -352,19 +352,19 @@ fn address(summary: &str, word: &str) -> SocketAddr {
 }
 
 #[test]
-fn one_line_says_what_was_started_and_a_signal_ends_it() {
+fn a_few_lines_say_what_was_started_and_a_signal_ends_it() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut balancer = Balancer::start(&["--worker-threads", "2", "--management-dashboard-enable"]);
         let summary = balancer.logged("clients on ");
-        for says in [
-            "open to this machine",
-            "servers: by agents",
-            "1000 may wait for 10m",
-            "32MiB",
-            "256MiB",
-            "threads: 2",
+        assert!(summary.contains("open to this machine"), "{summary}");
+        for (line, says) in [
+            ("servers: ", &["those whose agents register"][..]),
+            ("never: ", &["starts or ends a server"]),
+            ("requests: ", &["1000 may wait for 10m", "32MiB", "256MiB", "threads: 2"]),
+            ("seen at: ", &["/metrics", "/dashboard"]),
         ] {
-            assert!(summary.contains(says), "{says}: {summary}");
+            let told = balancer.logged(line);
+            assert!(says.iter().all(|says| told.contains(says)), "{says:?}: {told}");
         }
         for word in ["clients on ", "management on "] {
             drop(TcpStream::connect_timeout(&address(&summary, word), Duration::from_secs(20)).unwrap());
