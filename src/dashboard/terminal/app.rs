@@ -1,7 +1,8 @@
 //! What the view knows and what it shows of it: events in, a new state out. Pure.
 
+mod link;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::history::History;
 use super::input::Key;
@@ -9,8 +10,7 @@ use super::rows::{Column, Sort, listed};
 use crate::core::{Incarnation, Mono};
 use crate::dashboard::{Agent, Snapshot, Timeline};
 
-/// How long a new connection is pointed out.
-const BACK_SHOWN: Duration = Duration::from_secs(10);
+pub(super) use link::Link;
 
 /// The longest filter, in characters.
 const FILTER_CHARS_MAX: usize = 100;
@@ -43,32 +43,6 @@ pub(super) enum Flow {
     Go,
     /// Somebody has seen enough.
     Quit,
-}
-
-/// How the balancer is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Link {
-    /// It has not answered yet.
-    Connecting {
-        /// Since when.
-        since: Mono,
-    },
-    /// It answers.
-    Up {
-        /// When it came back, and after how long.
-        back: Option<(Mono, Duration)>,
-    },
-    /// It does not.
-    Down {
-        /// Since when.
-        since: Mono,
-        /// Whether it has ever answered.
-        was_up: bool,
-        /// Why, in a few words.
-        brief: String,
-        /// Why, in a line with the mend.
-        line: String,
-    },
 }
 
 /// What is shown below the summary.
@@ -182,7 +156,7 @@ impl App {
         match event {
             Event::State(state) => self.heard(state, now),
             Event::History(timeline) => self.history.tell(timeline.as_ref()),
-            Event::Failed { brief, line } => self.failed(brief, line, now),
+            Event::Failed { brief, line } => self.link.failed(brief, line, now),
             Event::Key(Key::Interrupt) => return Flow::Quit,
             Event::Key(Key::Char('q')) if self.mode != Mode::Filter => return Flow::Quit,
             Event::Key(key) => self.pressed(key),
@@ -192,24 +166,14 @@ impl App {
     }
 
     fn heard(&mut self, state: Box<Snapshot>, now: Mono) {
-        self.link = match self.link {
-            Link::Down { since, was_up: true, .. } => Link::Up { back: Some((now, now.since(since))) },
-            Link::Connecting { .. } | Link::Down { .. } => Link::Up { back: None },
-            Link::Up { back } => Link::Up { back: back.filter(|(at, _)| now.since(*at) < BACK_SHOWN) },
-        };
+        self.link.heard(now);
         self.history.saw(&state);
         self.state = Some(state);
     }
+}
 
-    fn failed(&mut self, brief: String, line: String, now: Mono) {
-        let (since, was_up) = match self.link {
-            Link::Connecting { since } => (since, false),
-            Link::Up { .. } => (now, true),
-            Link::Down { since, was_up, .. } => (since, was_up),
-        };
-        self.link = Link::Down { since, was_up, brief, line };
-    }
-
+#[expect(clippy::wildcard_enum_match_arm, reason = "most keys mean nothing in most modes")]
+impl App {
     fn pressed(&mut self, key: Key) {
         match self.mode {
             Mode::Browse => self.browse(key),
@@ -283,7 +247,9 @@ impl App {
             Panel::Boots | Panel::Happenings => self.scroll = self.scroll.saturating_add_signed(by),
         }
     }
+}
 
+impl App {
     /// The selection follows its agent, wherever that stands now.
     ///
     /// 1. The same life of it.

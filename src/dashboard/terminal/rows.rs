@@ -77,7 +77,7 @@ fn cell(column: Column, agent: &Agent, state: &Snapshot) -> String {
         Column::Name => name(agent),
         Column::Issues => clean(&words::issues(agent, state).join("; ")),
         Column::Address => agent.external_llamacpp_addr.to_string(),
-        Column::Updated => format!("{} ago", words::span(silence(agent, state).as_secs_f64())),
+        Column::Updated => format!("{} ago", words::span(silence(agent, state).as_secs() as f64)),
         Column::Idle => agent.slots_idle.to_string(),
         Column::Processing => agent.slots_processing.to_string(),
         Column::Phase => words::phase(agent.phase).to_owned(),
