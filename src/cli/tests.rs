@@ -71,11 +71,11 @@ fn the_definition_is_sound_and_every_flag_has_its_environment_form() {
     command.build();
     command.clone().debug_assert();
     let mut flags = 0;
-    for name in ["balancer", "agent", "dashboard"] {
+    for name in ["balancer", "agent", "dashboard", "doctor"] {
         let subcommand = command.find_subcommand(name).unwrap();
         for argument in subcommand.get_arguments() {
             // A setting that stayed would keep the program from ever starting.
-            let is_setting = |long: &&str| !["help", "check"].contains(long);
+            let is_setting = |long: &&str| !["help", "check", "json"].contains(long);
             let Some(long) = argument.get_long().filter(is_setting) else { continue };
             let variable = complaint::variable(long);
             assert_eq!(argument.get_env().and_then(|env| env.to_str()), Some(variable.as_str()), "{name}");
@@ -83,6 +83,23 @@ fn the_definition_is_sound_and_every_flag_has_its_environment_form() {
         }
     }
     assert!(flags > 40, "the flags were found: {flags}");
+}
+
+/// So that it runs in the environment of either.
+#[test]
+fn doctor_takes_the_flags_of_balancer_and_agent() {
+    let command = Cli::command();
+    let of = |name: &str| command.find_subcommand(name).unwrap();
+    let others = || of("balancer").get_arguments().chain(of("agent").get_arguments());
+    let is_shared = |long: &&str| !["json", "state-dir"].contains(long);
+    let mut flags = 0;
+    for flag in of("doctor").get_arguments() {
+        let Some(long) = flag.get_long().filter(is_shared) else { continue };
+        let is_same = |other: &clap::Arg| (other.get_long(), other.get_env()) == (Some(long), flag.get_env());
+        assert!(others().any(is_same), "{long}");
+        flags += 1;
+    }
+    assert!(flags > 20, "the flags were found: {flags}");
 }
 
 #[test]

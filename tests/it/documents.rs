@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::check;
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/testing.md",
@@ -21,6 +21,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/upgrade.md",
     "docs/observe.md",
     "docs/terminal.md",
+    "docs/doctor.md",
 ];
 const GROUPS: &str = "docs/aws-groups.md";
 const ACTIONS: &str = "terraform/actions.json";
@@ -34,6 +35,9 @@ const AWS_SERVICES: [&str; 6] = ["autoscaling", "cloudwatch", "ec2", "iam", "ser
 /// What `LaunchInstances` needs beside itself (EC2 Auto Scaling User Guide, "Launching instances with synchronous
 /// provisioning"): AWS calls it on the balancer's behalf.
 const CALLED_BY_AWS: [&str; 2] = ["ec2:CreateFleet", "ec2:DescribeLaunchTemplateVersions"];
+
+/// What `paddock doctor` asks AWS, which must be among what the others call: it runs with their policies.
+pub const DOCTOR_CALLS: [&str; 1] = ["src/doctor"];
 
 /// Where the balancer calls AWS, and where the agent does.
 const BALANCER_CALLS: [&str; 2] = ["src/fleet", "src/metrics"];
@@ -98,6 +102,11 @@ fn every_command_line_is_understood() {
             let words: Vec<&str> = command.split_whitespace().skip_while(|word| is_setting(word)).collect();
             match words.as_slice() {
                 [program, ..] if PROGRAMS.contains(program) => understood(document, &words),
+                ["systemd-run", rest @ ..] => {
+                    let is_option = |word: &&&str| word.starts_with("--");
+                    let program: Vec<&str> = rest.iter().skip_while(is_option).copied().collect();
+                    understood(document, &program);
+                }
                 ["make", target] => {
                     assert!(makefile.contains(&format!("\n{target}:")), "{document}: {command}");
                 }
@@ -219,7 +228,7 @@ fn statement(written: &Value) -> Statement {
 }
 
 /// The IAM actions of all calls in these files, by the SDK's methods.
-fn called(below: &[&str]) -> BTreeSet<String> {
+pub fn called(below: &[&str]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for file in below.iter().flat_map(|path| rust_files(&root().join(path))) {
         let code: String = fs::read_to_string(&file).unwrap().split_whitespace().collect();
@@ -272,7 +281,7 @@ fn allowed(policy: &[Statement]) -> BTreeSet<String> {
 }
 
 /// What the program calls, the balancer's and the agent's: the list that the Terraform module's own tests read, too.
-fn listed() -> [BTreeSet<String>; 2] {
+pub fn listed() -> [BTreeSet<String>; 2] {
     let text = fs::read_to_string(root().join(ACTIONS)).unwrap();
     let lists: Value = serde_json::from_str(&text).unwrap();
     ["balancer", "agent"].map(|role| {
@@ -307,7 +316,7 @@ fn the_policies_allow_what_is_called_and_no_more() {
 fn nothing_else_in_the_program_calls_aws() {
     let known = called(&[&BALANCER_CALLS[..], &AGENT_CALLS[..]].concat());
     let is_caller = |file: &Path| {
-        let mut callers = BALANCER_CALLS.iter().chain(&AGENT_CALLS);
+        let mut callers = BALANCER_CALLS.iter().chain(&AGENT_CALLS).chain(&DOCTOR_CALLS);
         callers.any(|caller| file.starts_with(root().join(caller)))
     };
     let mut named = BTreeSet::new();

@@ -16,6 +16,7 @@ mod corpus;
 mod counted;
 mod crowd;
 mod dashboard;
+mod doctor;
 mod documents;
 mod edges;
 mod endings;

@@ -214,6 +214,16 @@ pub(super) fn lifecycle(
     }
 }
 
+/// The groups cannot be looked at. Whoever never answers is not there.
+pub(super) fn unseen(action: &str, error: &CallError) -> Check {
+    const NAME: &str = "aws";
+    if !matches!(error, CallError::Unknown { .. }) {
+        return failed(NAME, "", action, error);
+    }
+    let mend = "look at the network, at AWS_ENDPOINT_URL, and in a private subnet at the interface endpoint 'autoscaling'";
+    Check::fail(NAME, "", format!("{action}: {error}"), mend)
+}
+
 /// A call that got no answer to build on. What passes by itself is no verdict about the set-up.
 pub(super) fn failed(kind: &'static str, subject: &str, action: &str, error: &CallError) -> Check {
     let again = "run this again";

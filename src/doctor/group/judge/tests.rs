@@ -189,6 +189,8 @@ fn what_passes_by_itself_is_no_failure() {
     for error in [busy, throttled, server, CallError::Unknown { why: why.clone() }] {
         assert_eq!(told(error), Verdict::Warn);
     }
+    let lost = CallError::Unknown { why: why.clone() };
+    assert_eq!(unseen("a:B", &lost).verdict, Verdict::Fail, "AWS is not there at all");
     let wrong = CallError::BadCredentials { code, message };
     let unreachable = CallError::Unreachable { why: why.clone() };
     for error in [CallError::NoRegion, CallError::NoCredentials { why }, wrong, unreachable] {
