@@ -127,11 +127,9 @@ async fn limits_that_are_too_low_are_said() {
 #[tokio::test]
 async fn the_balancers_file_is_taken_and_keys_of_others_are_passed_over() {
     let folder = Folder::new();
-    let settings = "management-addr = \"127.0.0.1:1\"\nidle-timeout = \"5m\"\nstate-dir = \"/nowhere\"\n\
+    let settings = "management-addr = \"127.0.0.1:1\"\nidle-timeout = \"5m\"\n\
                     command = [\"llama-server\", \"--port\", \"{port}\"]\n";
-    // The flag is the balancer's too, once it keeps a ledger.
-    let settings = settings.replace("state-dir = \"/nowhere\"\n", "");
-    let file = folder.write("paddock.toml", &settings);
+    let file = folder.write("paddock.toml", settings);
     let file = file.to_str().unwrap();
     let found = examine(&["--config", file]).await;
     found.says("management", "fail", "cannot connect");
