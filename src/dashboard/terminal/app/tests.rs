@@ -54,7 +54,10 @@ fn the_selection_moves_and_stays_in_the_list() {
 #[test]
 fn the_selection_follows_its_agent_while_rows_move() {
     let mut app = app(sample::busy());
-    press(&mut app, "j");
+    assert_eq!((selected(&app).as_str(), app.row()), ("alpha", 0));
+    press(&mut app, "r");
+    assert_eq!((selected(&app).as_str(), app.row()), ("alpha", 2));
+    press(&mut app, "rj");
     assert_eq!((selected(&app).as_str(), app.row()), ("bravo", 1));
     press(&mut app, "r");
     assert_eq!((selected(&app).as_str(), app.row()), ("bravo", 1));
