@@ -1,10 +1,12 @@
 //! What the program runs on: plain values that were checked. The command line is read in [`crate::cli`].
 
 mod address;
+mod price;
 mod secret;
 mod value;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
@@ -15,6 +17,7 @@ use crate::metrics::statsd::StatsdConfig;
 use crate::proxy::ProxyConfig;
 
 pub use address::{AddressEntry, HostPort, listening, network, peer};
+pub use price::{PriceEntry, budget, price};
 pub use secret::{Secret, secret};
 pub use value::{
     OrOff, ValueError, asg_name, cloudwatch_namespace, count, count_above_zero, count_or_off, duration,
@@ -52,6 +55,8 @@ pub struct BalancerConfig {
     pub pool: PoolConfig,
     /// The data path.
     pub proxy: ProxyConfig,
+    /// Where the ledger is kept; none keeps it in memory.
+    pub state_dir: Option<PathBuf>,
     /// Where the gauges are sent.
     pub statsd: Option<StatsdConfig>,
     /// The CloudWatch namespace in which metrics are published.

@@ -17,6 +17,8 @@
 //! **Invariant:** `core` imports nothing else of the project.
 
 mod boot;
+mod budget;
+mod calendar;
 mod check;
 mod dispatch;
 pub mod event;
@@ -26,6 +28,8 @@ mod groups;
 pub mod ids;
 mod instances;
 mod journal;
+mod ledger;
+mod money;
 mod notice;
 mod observe;
 mod outlook;
@@ -41,15 +45,19 @@ mod unasked;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 pub use self::boot::BootPhases;
+pub use self::calendar::{Day, NotADay};
 pub use self::check::Broken;
 use self::dispatch::{Lease, Request};
 pub use self::event::*;
 pub use self::ids::*;
+pub use self::ledger::{DAYS_KEPT, Days, History, LedgerRecord, Life, Usage};
+pub use self::money::{Money, Price};
 pub use self::outlook::{Outlook, POSITION_MAX};
 use self::registry::Agent;
 use self::scaling::Pool;
@@ -80,7 +88,7 @@ impl Default for Config {
 }
 
 /// The limits of one pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolConfig {
     /// Whether instances can be started for it. Without a fleet it lives of agents that others start.
     pub has_fleet: bool,
@@ -100,6 +108,10 @@ pub struct PoolConfig {
     pub groups: u32,
     /// For a fleet whose groups keep a wish and are looked at; none for one that tells its changes by itself.
     pub looks: Option<Looks>,
+    /// What an hour of one instance costs, of each group in their order; none where that is not known.
+    pub prices: Arc<[Price]>,
+    /// The most that a UTC day may cost.
+    pub budget_per_day: Option<Money>,
 }
 
 /// How often a fleet is looked at.
@@ -124,6 +136,8 @@ impl Default for PoolConfig {
             life_min: Duration::ZERO,
             groups: 1,
             looks: None,
+            prices: Arc::default(),
+            budget_per_day: None,
         }
     }
 }
@@ -144,6 +158,8 @@ pub enum Timer {
     Silence(AgentKey),
     /// An instance may have been idle long enough.
     Rest(PoolId),
+    /// A day has cost as much as it may, or the next one begins.
+    Budget(PoolId),
     /// Requests wait for what nobody has asked for yet.
     Unasked(PoolId),
     /// A request has waited long enough. Last, so that what became free in the same moment still serves it.
@@ -156,6 +172,10 @@ pub struct Core {
     config: Config,
     /// The greatest time seen: time never runs backwards here.
     now: Mono,
+    /// Of the same event, since the Unix epoch. It names days, and orders nothing.
+    wall: Duration,
+    /// The day of the latest event.
+    today: Option<Day>,
     pools: BTreeMap<PoolId, Pool>,
     requests: BTreeMap<RequestId, Request>,
     leases: BTreeMap<LeaseId, Lease>,
@@ -187,6 +207,8 @@ impl Core {
         Self {
             config,
             now: Mono::default(),
+            wall: Duration::ZERO,
+            today: None,
             pools: pools.into_iter().map(|(id, config)| (id, Pool::new(config))).collect(),
             requests: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -212,7 +234,7 @@ impl Core {
 
     /// Takes in what happened.
     pub fn handle(&mut self, event: Event, now: Now) {
-        self.now = self.now.max(now.mono);
+        self.advance(now);
         match event {
             Event::RequestArrived(arrival) => self.request_arrived(arrival),
             Event::RequestAbandoned { request } => self.request_abandoned(request),
@@ -237,6 +259,7 @@ impl Core {
                 self.operation_failed(operation, kind, &cause)
             }
             Event::OperationUnknown { operation } => self.operation_unknown(operation),
+            Event::LedgerRestored { pool, record, history } => self.ledger_restored(pool, record, history),
             Event::ShutdownBegan => self.shutdown_began(),
         }
         self.refuse_hopeless();
@@ -253,7 +276,7 @@ impl Core {
 
     /// Does whatever is due at `now`.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.now = self.now.max(now.mono);
+        self.advance(now);
         while let Some((at, timer)) = self.poll_timeout()
             && at <= self.now
         {
@@ -265,6 +288,7 @@ impl Core {
                 Timer::Boot(pool) => self.boot_deadline_passed(pool),
                 Timer::Silence(agent) => self.agent_silent(agent),
                 Timer::Rest(pool) => self.rest(pool),
+                Timer::Budget(pool) => self.keep_budget(pool),
                 // That the time has come is all.
                 Timer::Unasked(_) => {}
                 Timer::Deadline(request) => self.deadline_passed(request),
@@ -274,9 +298,22 @@ impl Core {
         self.note_unasked();
     }
 
-    /// Nothing happened until now: for a look at the ages of what did.
-    pub fn pass_time(&mut self, now: Now) {
+    /// Lets time pass: what is asked for next is as of now.
+    pub fn advance(&mut self, now: Now) {
+        let is_other_day = self.today.replace(Day::of(now.wall)) != Some(Day::of(now.wall));
+        if is_other_day {
+            self.settle_ledgers();
+        }
         self.now = self.now.max(now.mono);
+        self.wall = now.wall;
+        if is_other_day {
+            self.begin_ledgers();
+            self.note_day();
+        }
+    }
+
+    fn time(&self) -> Now {
+        Now { mono: self.now, wall: self.wall }
     }
 
     /// The next thing to do, once.

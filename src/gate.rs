@@ -315,7 +315,7 @@ impl Gate {
     #[must_use]
     pub fn snapshot(&self) -> (Snapshot, BTreeMap<AgentKey, Arc<str>>) {
         let mut inner = self.lock();
-        inner.core.pass_time(self.now());
+        inner.core.advance(self.now());
         let ids = inner.agents.iter().map(|(id, known)| (known.key, id.clone())).collect();
         (inner.core.snapshot(), ids)
     }

@@ -236,6 +236,7 @@ fn reason(action: &Action, state: &Snapshot) -> String {
                     "it did not boot in time, or its agent was not heard for long".to_owned()
                 }
                 Some(Drain::Notice) => "its machine is about to end".to_owned(),
+                Some(Drain::Budget) => "today has cost as much as it may (--max-cost-per-day)".to_owned(),
                 None => "it is drained".to_owned(),
             }
         }

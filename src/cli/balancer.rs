@@ -2,6 +2,7 @@
 
 mod access;
 mod keepalive;
+mod ledger;
 mod limits;
 mod listen;
 
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 
 use self::access::AccessFlags;
 use self::keepalive::KeepaliveFlags;
+use self::ledger::LedgerFlags;
 use self::limits::LimitFlags;
 use self::listen::{Listen, ListenFlags};
 use super::complaint::{CheckError, resolved, token};
@@ -138,6 +140,8 @@ pub(super) struct Flags {
     #[arg(value_parser = cloudwatch_namespace)]
     cloudwatch_namespace: Option<String>,
     #[command(flatten)]
+    ledger: LedgerFlags,
+    #[command(flatten)]
     access: AccessFlags,
     /// Check the configuration and the files that it names, say that it is valid, and start nothing: nothing is listened
     /// on, and AWS is not asked
@@ -212,6 +216,7 @@ impl Flags {
         };
         let life_min = self.min_instance_life.unwrap_or(default_life);
         let groups = u32::try_from(self.asg_name.len()).unwrap_or(u32::MAX).max(1);
+        let (prices, budget_per_day) = self.ledger.prices(fleet, groups)?;
         let cores = || available_parallelism().map_or(1, usize::from);
         let api_key = self.llamacpp_api_key.clone().map(Secret::into_exposed);
         Ok(BalancerConfig {
@@ -249,6 +254,8 @@ impl Flags {
                 life_min,
                 groups,
                 looks,
+                prices,
+                budget_per_day,
             },
             proxy: ProxyConfig {
                 worker_threads: self.worker_threads.map_or_else(cores, |threads| threads as usize),
@@ -271,6 +278,7 @@ impl Flags {
                 interval: self.statsd_reporting_interval,
                 tags: self.statsd_tag,
             }),
+            state_dir: self.ledger.state_dir,
             cloudwatch_namespace: self.cloudwatch_namespace,
             log_format: self.log_format,
         })

@@ -85,6 +85,37 @@ pub enum CheckError {
         "--min-instances: '{0}' needs something that starts servers; give a command after -- or an --asg-name, or leave it out"
     )]
     MinWithoutFleet(u32),
+    /// Nothing would be limited.
+    #[error(
+        "--max-cost-per-day: '{0}' needs something that starts servers; give a command after -- or an --asg-name, or leave \
+         it out"
+    )]
+    BudgetWithoutFleet(f64),
+    /// Nothing would be counted.
+    #[error(
+        "--price-per-hour: '{0}' needs something that starts servers; give a command after -- or an --asg-name, or leave it \
+         out"
+    )]
+    PriceWithoutFleet(f64),
+    /// What it costs would not be known.
+    #[error("--max-cost-per-day: '{0}' needs prices; give --price-per-hour, once for each --asg-name")]
+    BudgetWithoutPrice(f64),
+    /// Which is whose?
+    #[error(
+        "--price-per-hour: {given} prices are given for {groups} --asg-name; give one for each, in their order"
+    )]
+    PricesOfGroups {
+        /// How many.
+        given: usize,
+        /// How many are needed.
+        groups: u32,
+    },
+    /// Which is it?
+    #[error("--price-per-hour: {given} prices are given for servers of one command; give one")]
+    PricesOfProcesses {
+        /// How many.
+        given: usize,
+    },
     /// Two listeners for one port.
     #[error("--management-addr: '{0}' is --reverseproxy-addr too; give one of them another port")]
     SameAddress(SocketAddr),

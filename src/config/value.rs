@@ -102,6 +102,22 @@ pub enum ValueError {
          do not begin with ':' or AWS/, such as Paddock"
     )]
     NotANamespace(String),
+    /// It is no number of USD, or none that a price can be.
+    #[error(
+        "'{0}' is not a price; write USD per hour, such as 0.526, or an instance type, such as g4dn.xlarge"
+    )]
+    NotAPrice(String),
+    /// Nobody has written down what it costs.
+    #[error("'{text}' has no price here; write USD per hour, such as 0.526, or one of {known}")]
+    NotAType {
+        /// As it was written.
+        text: String,
+        /// The types that have one.
+        known: String,
+    },
+    /// It is no number of USD, or none that a limit can be.
+    #[error("'{0}' is not a sum of money; write USD above zero, such as 5 or 2.50")]
+    NotABudget(String),
     /// No group can have this name.
     #[error("'{0}' is no name of an Auto Scaling group; write its name, not its ARN")]
     NotAGroup(String),

@@ -163,13 +163,15 @@ impl Core {
     /// **Invariant:** the wake is a matter of level: whenever requests wait that nothing serves and nothing boots for,
     /// the plan acts, or waits for something that it names.
     fn check_wake(&self) -> Result<(), Broken> {
-        let plan = self.plan(super::Now { mono: self.now, wall: std::time::Duration::ZERO });
+        let plan = self.plan(self.time());
         for (&id, pool) in &self.pools {
             let can_launch = pool.config.has_fleet && pool.config.instances_max > 0;
             if !can_launch || pool.queue.is_empty() || self.shutting_down {
                 continue;
             }
-            if let Some(Rejection::NoCapacity { .. }) = self.out_of_capacity(id) {
+            if let Some(Rejection::NoCapacity { .. } | Rejection::BudgetExhausted { .. }) =
+                self.out_of_capacity(id)
+            {
                 return Err(Broken::LostWake);
             }
             if plan.actions.is_empty() && plan.wait.is_none() && self.is_unserved(id) {

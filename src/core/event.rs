@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{
     AgentKey, Connection, GroupId, InstanceId, LeaseId, Mono, OperationId, PoolId, RequestId, TenantId,
 };
+use super::ledger::{History, LedgerRecord};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,6 +110,15 @@ pub enum Event {
     OperationUnknown {
         /// Its number.
         operation: OperationId,
+    },
+    /// What is known of the time before this balancer, told once and before the first look at the fleet.
+    LedgerRestored {
+        /// Whose ledger.
+        pool: PoolId,
+        /// What was kept of it.
+        record: Option<Box<LedgerRecord>>,
+        /// What the fleet remembers since then, or since the day began; none if it does not, or could not be asked.
+        history: Option<History>,
     },
     /// The gateway is shutting down: what runs may finish, nothing new is accepted.
     ShutdownBegan,
@@ -365,6 +375,13 @@ pub enum Rejection {
         /// What the fleet said.
         cause: Arc<str>,
     },
+    /// An instance would cost more than the day may.
+    BudgetExhausted {
+        /// How long that goes on.
+        ends_in: Duration,
+        /// When it ends, since the Unix epoch.
+        ends_at: Duration,
+    },
     /// No agent is registered, nothing could start one, and nothing may wait.
     NoAgents,
     /// The gateway is shutting down.
@@ -472,6 +489,8 @@ pub enum Wait {
     WithdrawBackoff,
     /// An end that the fleet holds is to be held for longer.
     LifecycleBeat,
+    /// The day's budget has no room for an instance that is wanted.
+    Budget,
     /// The fleet is looked at.
     Look,
 }

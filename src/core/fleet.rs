@@ -126,6 +126,7 @@ impl Core {
         let Some((id, step)) = self.take_operation(operation) else { return };
         let Some(pool) = self.pools.get_mut(&id) else { return };
         pool.trouble.was_heard();
+        let is_fleet_changed = !launched.is_empty();
         match step {
             Step::Wake { group, instances } => self.wake_succeeded(id, group, instances, operation, launched),
             Step::Withdraw(gid) => {
@@ -162,6 +163,10 @@ impl Core {
         }
         self.bind_all(id);
         self.reindex_pool(id);
+        if is_fleet_changed {
+            self.count_instances(id);
+            self.keep_budget(id);
+        }
         self.settle(id);
     }
 

@@ -177,17 +177,26 @@ impl Group {
 
 impl Pool {
     /// The group that is asked next: the first that is not left alone and has room. If none has room, the first, so
-    /// that it says why.
-    pub(super) fn group_for_wake(&self, now: Mono) -> Option<(GroupId, &Group)> {
-        let mut open = self.groups.iter().filter(|(_, group)| !group.is_blocked(now)).map(|(&id, g)| (id, g));
+    /// that it says why. None that the day's budget has no room for.
+    pub(super) fn group_for_wake(
+        &self,
+        now: Mono,
+        affords: impl Fn(GroupId) -> bool + Clone,
+    ) -> Option<(GroupId, &Group)> {
+        let groups = self.groups.iter().map(|(&id, group)| (id, group));
+        let mut open = groups.filter(|(id, group)| !group.is_blocked(now) && affords(*id));
         let first = open.clone().next();
         open.find(|(_, group)| group.has_room()).or(first)
     }
 
-    /// When the first of the groups may be asked again, if all are left alone.
-    pub(super) fn all_blocked_until(&self, now: Mono) -> Option<(Mono, Option<Arc<str>>)> {
+    /// When the first of the groups for which there is money may be asked again, if all of them are left alone.
+    pub(super) fn all_blocked_until(
+        &self,
+        now: Mono,
+        affords: impl Fn(GroupId) -> bool,
+    ) -> Option<(Mono, Option<Arc<str>>)> {
         let mut first: Option<(Mono, Option<Arc<str>>)> = None;
-        for group in self.groups.values() {
+        for (_, group) in self.groups.iter().filter(|(id, _)| affords(**id)) {
             let until = group.blocked_until(now)?;
             if first.as_ref().is_none_or(|(at, _)| until < *at) {
                 first = Some((until, group.cause.clone()));

@@ -123,6 +123,6 @@ impl Sub<Duration> for Mono {
 pub struct Now {
     /// Orders and expires.
     pub mono: Mono,
-    /// Since the Unix epoch; shown to people, never compared.
+    /// Since the Unix epoch. It is shown to people, and names the days of the ledger; nothing is ordered or expires by it.
     pub wall: Duration,
 }

@@ -31,6 +31,8 @@ pub enum Drain {
     Fault,
     /// Its fleet ends it.
     Notice,
+    /// The day has cost as much as it may. Over with the day, until its end was asked for.
+    Budget,
 }
 
 /// An instance of the pool's fleet.
@@ -189,7 +191,12 @@ impl Core {
         instance.agents.insert(key);
         instance.agent_lost_at = None;
         instance.heard_at = Some(address);
+        let has_leases = !agent.leases.is_empty();
         let others: Vec<AgentKey> = instance.agents.iter().copied().filter(|&other| other != key).collect();
+        let pool_id = agent.pool;
+        if has_leases {
+            self.count_busy(pool_id, &id);
+        }
         if is_sure {
             for other in others {
                 self.doubt_guess_beside(other, address);
@@ -223,7 +230,8 @@ impl Core {
         let Some(agent) = self.agents.get_mut(&key) else { return };
         agent.is_guess = false;
         let Some(id) = agent.instance.take() else { return };
-        let Some(pool) = self.pools.get_mut(&agent.pool) else { return };
+        let pool_id = agent.pool;
+        let Some(pool) = self.pools.get_mut(&pool_id) else { return };
         if let Some(instance) = pool.instances.get_mut(&id) {
             instance.agents.remove(&key);
             instance.heard_at = None;
@@ -237,6 +245,7 @@ impl Core {
                 instance.phase = Phase::Starting;
             }
         }
+        self.count_busy(pool_id, &id);
         self.plan_changed = true;
         self.reindex(key);
     }

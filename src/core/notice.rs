@@ -51,7 +51,9 @@ impl Core {
         }
         match notice {
             Some(_) if instance.drain != Some(Drain::Fault) => instance.drain = Some(Drain::Notice),
-            None if instance.drain == Some(Drain::Notice) && !is_being_ended => instance.drain = None,
+            None if instance.drain == Some(Drain::Notice) && !is_being_ended => {
+                instance.drain = pool.is_spent.then_some(Drain::Budget);
+            }
             Some(_) | None => {}
         }
         let agents = instance.agents.clone();

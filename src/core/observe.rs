@@ -63,7 +63,9 @@ impl Core {
             self.arm_by(Timer::Boot(id), at);
         }
         self.bind_all(id);
+        self.count_instances(id);
         self.reindex_pool(id);
+        self.keep_budget(id);
         self.keep_the_least(id);
         self.keep_what_is_wanted(id);
         self.dismiss_spares(id);

@@ -293,12 +293,16 @@ impl Core {
     pub(super) fn hold(&mut self, key: AgentKey, lease: LeaseId, slots: u32) {
         if let Some(agent) = self.agents.get_mut(&key) {
             agent.leases.insert(lease);
+            let is_first = agent.leases.len() == 1;
             agent.held += slots;
             agent.held_peak = agent.held_peak.max(agent.held);
             agent.riders += u32::from(slots == 0);
             // It stands at the address that it reports, alone in all but rare cases.
             let address = agent.report.address;
             self.reindex_address(address);
+            if is_first {
+                self.count_busy_agent(key);
+            }
         }
     }
 
@@ -335,6 +339,7 @@ impl Core {
             self.plan_changed |= instance.drain.is_some();
             let (pool, rest_at) = (agent.pool, now + pool.config.idle_timeout);
             self.arm_by(Timer::Rest(pool), rest_at);
+            self.count_busy_agent(key);
         }
         self.reindex_address(address);
         if !is_connected {

@@ -12,6 +12,7 @@ use super::groups::{Group, Origin, SETTLE, Withdraw};
 use super::ids::{AgentKey, GroupId, InstanceId, Mono, Now, OperationId, PoolId, RequestId};
 use super::instances::{Drain, Instance, Progress};
 use super::journal::Journal;
+use super::ledger::Ledger;
 use super::pick::OpenAgents;
 use super::registry::Agent;
 use super::trouble::Trouble;
@@ -21,6 +22,8 @@ use super::{Core, PoolConfig};
 const GROW_INTERVAL: Duration = Duration::from_secs(1);
 /// The fleet is not looked at more often, however often there is a reason to.
 const LOOKS_APART_MIN: Duration = Duration::from_secs(1);
+/// How often it is asked again whether the day has room for what is wanted: there is more the nearer its end is.
+const BUDGET_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Slots that are kept for a request for several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,10 +97,14 @@ pub(super) struct Pool {
     /// When the last call that should have led to an instance failed, though AWS may have one. None since one worked, and
     /// since something serves, boots or is wished for.
     pub(super) asking_failed_at: Option<Mono>,
+    pub(super) ledger: Ledger,
+    /// Today has cost as much as it may.
+    pub(super) is_spent: bool,
 }
 
 impl Pool {
     pub(super) fn new(config: PoolConfig) -> Self {
+        let groups = config.groups.max(1);
         Self {
             config,
             queue: FairQueue::default(),
@@ -110,7 +117,7 @@ impl Pool {
             service: ServiceTime::default(),
             slots_learnt: None,
             launches: Vec::new(),
-            groups: (0..config.groups.max(1)).map(|at| (GroupId(at), Group::default())).collect(),
+            groups: (0..groups).map(|at| (GroupId(at), Group::default())).collect(),
             operations: BTreeMap::new(),
             uncertain_since: None,
             looked_at: None,
@@ -124,6 +131,8 @@ impl Pool {
             surplus_since: None,
             unasked_since: None,
             asking_failed_at: None,
+            ledger: Ledger::default(),
+            is_spent: false,
         }
     }
 
@@ -243,10 +252,11 @@ impl Core {
     /// 4. Drained instances end, and ends that the fleet holds go on once they are drained.
     /// 5. Wishes that were given up are taken back, before another group is asked.
     /// 6. One wake at a time: for the least number of instances, for a queue that nobody serves, or for a backlog that
-    ///    takes longer than a boot.
+    ///    takes longer than a boot. None that today's budget has no room for.
     #[must_use]
     pub fn plan(&self, now: Now) -> Plan {
-        let now = self.now.max(now.mono);
+        let time = Now { mono: self.now.max(now.mono), wall: now.wall };
+        let now = time.mono;
         let mut plan = Plan::default();
         for (&id, pool) in self.pools.iter().filter(|(_, pool)| pool.config.has_fleet) {
             if self.shutting_down {
@@ -263,7 +273,7 @@ impl Core {
             if pool.is_withdrawing() {
                 plan_withdrawals(id, pool, now, &mut plan);
             } else {
-                self.plan_wake(id, pool, now, &mut plan);
+                self.plan_wake(id, pool, time, &mut plan);
             }
         }
         plan
@@ -334,7 +344,7 @@ impl Core {
             let is_at_min = pool.groups.get(&group).is_some_and(Group::is_at_min);
             // What is to take its place may yet fail.
             let is_last = instance.registered_at.is_some() && in_sight < pool.config.instances_min as usize;
-            if (is_at_min || is_last) && drain == Drain::Idle {
+            if (is_at_min || is_last) && drain == Drain::Idle || is_at_min && drain == Drain::Budget {
                 continue;
             }
             // A number that is on its way was reckoned with this instance.
@@ -359,7 +369,8 @@ impl Core {
         }
     }
 
-    fn plan_wake(&self, id: PoolId, pool: &Pool, now: Mono, plan: &mut Plan) {
+    fn plan_wake(&self, id: PoolId, pool: &Pool, time: Now, plan: &mut Plan) {
+        let now = time.mono;
         let most = pool.config.instances_max as usize;
         let held = pool.instances_held();
         if pool.is_waking() || held >= most {
@@ -381,13 +392,18 @@ impl Core {
             return;
         }
         let paused = pool.trouble.pause_until.max(pool.trouble.refuse_until.unwrap_or_default());
-        let blocked = pool.all_blocked_until(now).map(|(until, _)| until).unwrap_or_default();
+        let affords = |group: GroupId| self.affords(pool, group, 1, time);
+        if !pool.groups.keys().any(|&group| affords(group)) {
+            plan.wait_until(now + BUDGET_INTERVAL, Wait::Budget);
+            return;
+        }
+        let blocked = pool.all_blocked_until(now, affords).map(|(until, _)| until).unwrap_or_default();
         let not_before = paused.max(blocked);
         if now < not_before {
             plan.wait_until(not_before, Wait::LaunchBackoff);
             return;
         }
-        let Some((gid, group)) = pool.group_for_wake(now) else { return };
+        let Some((gid, group)) = pool.group_for_wake(now, affords) else { return };
         // A group that is full is asked all the same if nothing is there: its refusal tells those who wait.
         let says_why = unserved && held == 0;
         if !group.has_room() && !says_why {
@@ -399,6 +415,7 @@ impl Core {
         }
         let wanted = if below_min { (pool.config.instances_min as usize).max(staying) } else { staying + 1 };
         let more = u32::try_from((wanted - staying).min(most - held)).unwrap_or(u32::MAX);
+        let more = (1..=more).rev().find(|&more| self.affords(pool, gid, more, time)).unwrap_or(1);
         let instances = match (group.desired, group.expected()) {
             // **Invariant:** a wish is never lowered by a wake.
             (Some(desired), Some(expected)) => {

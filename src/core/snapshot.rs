@@ -112,7 +112,9 @@ pub struct LedgerSnapshot {
     pub today: UsageSnapshot,
     /// Since the present month began.
     pub month: UsageSnapshot,
-    /// The same of each group.
+    /// Since this balancer began, and what it found that had run since the ledger was last kept.
+    pub since_start: UsageSnapshot,
+    /// The same of each group, but for the last.
     pub groups: Vec<LedgerGroupSnapshot>,
     /// The most that a day may cost, where that is limited.
     pub budget: Option<BudgetSnapshot>,
@@ -310,7 +312,7 @@ impl Core {
                     instances: pool.instances.iter().map(|(id, i)| self.instance_snapshot(id, i)).collect(),
                     boots: pool.boots.last().map(boot_snapshot).collect(),
                     happenings: pool.journal.told(self.now),
-                    ledger: LedgerSnapshot::default(),
+                    ledger: self.ledger_snapshot(pool),
                 }
             })
             .collect();

@@ -1,9 +1,11 @@
 //! Scenarios: events in, exact commands and plans out. The core checks itself after each step.
 
 mod attempts;
+mod budget;
 mod fleet;
 mod groups;
 mod happenings;
+mod ledger;
 mod outlook;
 mod queue;
 mod servers;
@@ -22,6 +24,8 @@ const GROUP: GroupId = GroupId(0);
 struct Scene {
     core: Core,
     now: Mono,
+    /// What the wall clock shows beyond monotonic time; none for one that stands still.
+    wall_ahead: Option<Duration>,
     requests: u64,
     connections: u64,
 }
@@ -45,6 +49,8 @@ fn config() -> PoolConfig {
         life_min: Duration::ZERO,
         groups: 1,
         looks: None,
+        prices: Arc::default(),
+        budget_per_day: None,
     }
 }
 
@@ -108,11 +114,11 @@ impl Scene {
         let config = Config { queue_max: 3, wait_max: secs(60), bypass_max: secs(5), seed: 7 };
         let mut core = Core::new(config, BTreeMap::from([(POOL, pool)]));
         core.take_plan_changed();
-        Self { core, now: Mono(secs(1000)), requests: 0, connections: 0 }
+        Self { core, now: Mono(secs(1000)), wall_ahead: None, requests: 0, connections: 0 }
     }
 
     fn clock(&self) -> Now {
-        Now { mono: self.now, wall: Duration::ZERO }
+        Now { mono: self.now, wall: self.wall_ahead.map_or(Duration::ZERO, |ahead| ahead + self.now.0) }
     }
 
     /// Tells, checks, and gives the commands.
@@ -265,6 +271,7 @@ fn word(because: &Rejection) -> &'static str {
         Rejection::QueueTimeout { .. } => "timeout",
         Rejection::TooLate { .. } => "too late",
         Rejection::NoCapacity { .. } => "no capacity",
+        Rejection::BudgetExhausted { .. } => "budget",
         Rejection::NoAgents => "no agents",
         Rejection::ShuttingDown => "shutting down",
         Rejection::UpstreamFailed { .. } => "upstream failed",

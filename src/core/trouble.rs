@@ -102,10 +102,11 @@ impl Core {
     /// Tells those who wait for a fleet that is known to fail, once nothing serves or boots: after the last failure, or
     /// after the loss of what still served.
     pub(super) fn refuse_hopeless(&mut self) {
-        let now = self.now;
         let waiting = self.pools.iter().filter(|(_, pool)| !pool.queue.is_empty());
-        let refusing: Vec<PoolId> =
-            waiting.filter(|(_, pool)| pool.refusal(now).is_some()).map(|(&id, _)| id).collect();
+        let refusing: Vec<PoolId> = waiting
+            .filter(|(_, pool)| pool.config.budget_per_day.is_some() || self.refusal(pool).is_some())
+            .map(|(&id, _)| id)
+            .collect();
         for id in refusing {
             if let Some(because) = self.out_of_capacity(id) {
                 self.reject_queued(Some(id), &because);
@@ -116,9 +117,21 @@ impl Core {
     /// Why a request that nobody serves is refused instead of held.
     pub(super) fn out_of_capacity(&self, id: PoolId) -> Option<Rejection> {
         let pool = self.pools.get(&id)?;
-        let (until, cause) = pool.refusal(self.now)?;
-        let hopeless = self.serving(id, pool) == 0 && pool.pending() == 0;
-        hopeless.then(|| rejection(until, cause, self.now))
+        let budget = self.out_of_budget(pool);
+        if budget.is_none() && self.refusal(pool).is_none() {
+            return None;
+        }
+        if self.serving(id, pool) > 0 || pool.pending() > 0 {
+            return None;
+        }
+        budget.or_else(|| self.refusal(pool).map(|(until, cause)| rejection(until, cause, self.now)))
+    }
+
+    /// Until when those whom nobody serves are refused, and why: launches failed too often, or every group is left alone.
+    fn refusal(&self, pool: &Pool) -> Option<(Mono, Option<Arc<str>>)> {
+        let failed = pool.trouble.refuse_until.filter(|&until| until > self.now);
+        let failed = failed.map(|until| (until, pool.trouble.cause()));
+        failed.or_else(|| pool.all_blocked_until(self.now, |group| self.affords(pool, group, 1, self.time())))
     }
 
     /// What a request is told that waited to its end while launches failed and nothing served.
@@ -132,15 +145,6 @@ impl Core {
             _ => self.now + self.boot_eta(id),
         };
         fails.then(|| rejection(again, trouble.cause(), self.now))
-    }
-}
-
-impl Pool {
-    /// Until when those whom nobody serves are refused, and why: launches failed too often, or every group is left alone.
-    fn refusal(&self, now: Mono) -> Option<(Mono, Option<Arc<str>>)> {
-        let failed = self.trouble.refuse_until.filter(|&until| until > now);
-        let failed = failed.map(|until| (until, self.trouble.cause()));
-        failed.or_else(|| self.all_blocked_until(now))
     }
 }
 

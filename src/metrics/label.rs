@@ -78,6 +78,8 @@ label! {
         QueueTimeout = "queue_timeout",
         /// No server can be had.
         NoCapacity = "no_capacity",
+        /// An instance would cost more than the day may.
+        BudgetExhausted = "budget_exhausted",
         /// No agent is registered, and nothing may wait.
         NoAgents = "no_agents",
         /// The gateway ends.

@@ -3,7 +3,7 @@
 mod event;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -60,6 +60,10 @@ fn told(because: &Rejection) -> String {
             format!("a server is expected in about {after} s, and the request's own deadline is before that")
         }
         Rejection::NoCapacity { cause, .. } => format!("no server can be had: {cause}"),
+        Rejection::BudgetExhausted { ends_at, .. } => {
+            let until = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + *ends_at);
+            format!("no server is started: that would cost more than today may (--max-cost-per-day), until {until}")
+        }
         Rejection::NoAgents => {
             "no agent is registered, nothing starts one, and requests may not wait (--max-buffered-requests 0)".to_owned()
         }
@@ -114,6 +118,9 @@ impl Refusal {
                 }
                 Rejection::NoCapacity { retry_after, .. } => {
                     later(StatusCode::SERVICE_UNAVAILABLE, Outcome::NoCapacity, *retry_after)
+                }
+                Rejection::BudgetExhausted { ends_in, .. } => {
+                    later(StatusCode::SERVICE_UNAVAILABLE, Outcome::BudgetExhausted, *ends_in)
                 }
                 Rejection::NoAgents => row(StatusCode::SERVICE_UNAVAILABLE, Outcome::NoAgents),
                 Rejection::ShuttingDown => {
@@ -240,6 +247,12 @@ mod tests {
                 Refusal::Rejected(Rejection::NoCapacity { retry_after: second, cause: "quota".into() }),
                 503,
                 "no_capacity",
+                true,
+            ),
+            (
+                Refusal::Rejected(Rejection::BudgetExhausted { ends_in: second, ends_at: second }),
+                503,
+                "budget_exhausted",
                 true,
             ),
             (Refusal::Rejected(Rejection::NoAgents), 503, "no_agents", false),

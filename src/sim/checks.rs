@@ -98,6 +98,7 @@ impl World {
             Rejection::QueueTimeout { .. } => has_waited,
             Rejection::TooLate { .. } => waited.is_zero() && has_deadline,
             Rejection::NoCapacity { .. } => self.has_failed_launches(pool),
+            Rejection::BudgetExhausted { .. } => self.pool(pool).config.budget_per_day.is_some(),
             Rejection::NoAgents => self.options.core.queue_max == 0 && !self.pool(pool).config.has_fleet,
             Rejection::ShuttingDown => self.is_shutting_down,
             Rejection::UpstreamFailed { kind, .. } => {
@@ -120,6 +121,7 @@ impl World {
             Rejection::QueueTimeout { .. } => "told: queue timeout",
             Rejection::TooLate { .. } => "told: too late",
             Rejection::NoCapacity { .. } => "told: no capacity",
+            Rejection::BudgetExhausted { .. } => "told: budget exhausted",
             Rejection::NoAgents => "told: no agents",
             Rejection::ShuttingDown => "told: shutting down",
             Rejection::UpstreamFailed { .. } => "told: upstream failed",
@@ -152,7 +154,7 @@ impl World {
     pub(super) fn check_wake_is_planned(&mut self, id: RequestId) {
         let Some(request) = self.clients.requests.get(&id) else { return };
         let pool = request.pool;
-        let config = self.pool(pool).config;
+        let config = &self.pool(pool).config;
         if request.state != RequestState::Waiting || !config.has_fleet || config.instances_max == 0 {
             return;
         }

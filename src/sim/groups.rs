@@ -43,7 +43,7 @@ pub(super) struct GroupModel {
 
 impl World {
     pub(super) fn add_groups(&mut self, pool: PoolId) {
-        let config = self.pool(pool).config;
+        let config = self.pool(pool).config.clone();
         for at in 0..config.groups {
             // Two groups of three have room for more than the gateway is to use.
             let max = self.rng.u32(config.instances_max.max(1)..=config.instances_max.max(1) + 2);

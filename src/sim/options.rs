@@ -1,5 +1,6 @@
 //! What a seed chooses before its world begins.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::{Config, Looks, Mono, PoolConfig};
@@ -161,6 +162,8 @@ impl PoolOptions {
                 life_min: *choice(rng, &[0, 5, 60].map(Duration::from_secs)),
                 groups: if is_of_groups { rng.u32(1..=2) } else { 1 },
                 looks: is_of_groups.then_some(looks),
+                prices: Arc::default(),
+                budget_per_day: None,
             },
             slots,
             statics: if has_fleet { u32::from(instances_min == 0 && one_in(rng, 8)) } else { rng.u32(0..=3) },

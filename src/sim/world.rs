@@ -121,8 +121,12 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(options: Options) -> Self {
-        let pools =
-            options.pools.iter().enumerate().map(|(at, pool)| (PoolId(at as u32), pool.config)).collect();
+        let pools = options
+            .pools
+            .iter()
+            .enumerate()
+            .map(|(at, pool)| (PoolId(at as u32), pool.config.clone()))
+            .collect();
         Self {
             rng: fastrand::Rng::with_seed(options.seed ^ 0x5eed),
             now: Mono::default(),
