@@ -5,7 +5,7 @@
 
 use super::dispatch::LeaseState;
 use super::fair_queue::Width;
-use super::{Core, Rejection};
+use super::{AgentKey, Core, Rejection};
 
 /// An invariant that did not hold. Each is a fault of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum Broken {
     /// The end of an instance was begun while it served.
     #[error("a busy instance is terminated")]
     BusyInstanceTerminated,
+    /// The ledger counts what is not there, or not what is.
+    #[error("the ledger differs from the instances that are there")]
+    LedgerDiffers,
     /// A queue that waits with nothing under way for it.
     #[error("requests wait, nothing serves or boots, and no plan mends it")]
     LostWake,
@@ -71,6 +74,7 @@ impl Core {
         self.check_queues()?;
         self.check_agents()?;
         self.check_waits()?;
+        self.check_ledger()?;
         self.check_wake()
     }
 
@@ -139,6 +143,15 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// **Invariant:** what is there counts, once, and is busy while it holds a lease.
+    fn check_ledger(&self) -> Result<(), Broken> {
+        let has_leases = |key: &AgentKey| self.agents.get(key).is_some_and(|agent| !agent.leases.is_empty());
+        let agrees = self.pools.values().all(|pool| {
+            pool.ledger.agrees(&pool.instances, |instance| instance.agents.iter().any(has_leases))
+        });
+        if agrees { Ok(()) } else { Err(Broken::LedgerDiffers) }
     }
 
     /// **Invariant:** no eligible request waits while a slot not reserved for another is free.

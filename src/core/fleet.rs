@@ -30,7 +30,7 @@ pub(super) fn growing_pause(failures: u32) -> Duration {
 /// A call that is not answered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    Wake { group: GroupId, instances: u32 },
+    Wake { group: GroupId, instances: u32, began: Mono },
     Withdraw(GroupId),
     Terminate { instance: InstanceId, replace: bool },
     CompleteLifecycle(InstanceId),
@@ -70,7 +70,7 @@ impl Core {
                 pool.journal.of_group(now, HappeningKind::WakeAsked, gid, Some(reason));
                 let deadline = now + pool.config.boot_timeout;
                 self.arm_by(Timer::Boot(id), deadline);
-                Step::Wake { group: gid, instances }
+                Step::Wake { group: gid, instances, began: now }
             }
             Action::Withdraw { group: gid, .. } => {
                 if let Some(group) = pool.groups.get_mut(&gid) {
@@ -128,7 +128,9 @@ impl Core {
         pool.trouble.was_heard();
         let is_fleet_changed = !launched.is_empty();
         match step {
-            Step::Wake { group, instances } => self.wake_succeeded(id, group, instances, operation, launched),
+            Step::Wake { group, instances, began } => {
+                self.wake_succeeded(id, group, instances, operation, launched, began);
+            }
             Step::Withdraw(gid) => {
                 // The whole of what was missing is taken back: what of it is wanted is asked for anew.
                 pool.launches.retain(|launch| launch.group != gid);
@@ -177,6 +179,7 @@ impl Core {
         instances: u32,
         operation: OperationId,
         launched: Vec<InstanceId>,
+        began: Mono,
     ) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(&id) else { return };
@@ -195,7 +198,7 @@ impl Core {
         }
         let is_named = !launched.is_empty();
         for instance in launched {
-            pool.adopt(instance, gid, Some(operation), Origin::Asked, now);
+            pool.adopt(instance, gid, Some(operation), Origin::Asked, began);
         }
         if is_named {
             // A fleet that names what it launched has launched no more.

@@ -220,6 +220,26 @@ impl Ledger {
         self.crowds.iter().map(|(&group, crowd)| (group, crowd.there))
     }
 
+    /// Whether it is in line with these instances.
+    pub(super) fn agrees(
+        &self,
+        instances: &BTreeMap<InstanceId, Instance>,
+        is_busy: impl Fn(&Instance) -> bool,
+    ) -> bool {
+        let there = instances.iter().filter(|(_, instance)| counts(instance));
+        let there = there.map(|(id, instance)| (id, instance.group, is_busy(instance)));
+        let counted = self.counted.iter().map(|(id, counted)| (id, counted.group, counted.is_busy));
+        let crowds = self.crowds.iter().all(|(&group, crowd)| {
+            let mut sum = Crowd::default();
+            for counted in self.counted.values().filter(|counted| counted.group == group) {
+                sum.there += 1;
+                sum.busy += u32::from(counted.is_busy);
+            }
+            (sum.there, sum.busy) == (crowd.there, crowd.busy)
+        });
+        there.eq(counted) && crowds
+    }
+
     fn record(&self, now: Now) -> LedgerRecord {
         let mut days = self.days.clone();
         for (day, group, usage) in self.pending(now) {

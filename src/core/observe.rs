@@ -96,7 +96,9 @@ impl Core {
             }
             let origin = pool.origin_of_unasked(seen.group);
             if matches!(seen.state, InstanceState::Pending | InstanceState::Running) {
-                pool.adopt(instance_id.clone(), seen.group, None, origin, now);
+                // A fleet may launch more than was missed here, if it has lost some meanwhile.
+                let since = pool.waking_since().filter(|_| origin == Origin::Asked).unwrap_or(now);
+                pool.adopt(instance_id.clone(), seen.group, None, origin, since);
             } else if !pool.instances.contains_key(&instance_id) {
                 // It is no part of what the group wishes for, so it takes no launch's place.
                 pool.insert(instance_id.clone(), Launch::by_itself(seen.group, Origin::Stranger, now));
@@ -203,7 +205,7 @@ impl Pool {
         group: GroupId,
         operation: Option<OperationId>,
         otherwise: Origin,
-        now: Mono,
+        since: Mono,
     ) {
         if self.instances.get(&id).is_some_and(|known| known.state != InstanceState::Aside) {
             return;
@@ -212,7 +214,7 @@ impl Pool {
         if self.instances.contains_key(&id) {
             return;
         }
-        let launch = launch.unwrap_or_else(|| Launch::by_itself(group, otherwise, now));
+        let launch = launch.unwrap_or_else(|| Launch::by_itself(group, otherwise, since));
         self.insert(id, launch);
     }
 

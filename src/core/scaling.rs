@@ -195,6 +195,18 @@ impl Pool {
         self.operations.values().any(|step| matches!(step, Step::Wake { .. }))
     }
 
+    /// Since when, if it is.
+    pub(super) fn waking_since(&self) -> Option<Mono> {
+        self.operations.values().find_map(|step| match step {
+            Step::Wake { began, .. } => Some(*began),
+            Step::Withdraw(_)
+            | Step::Terminate { .. }
+            | Step::CompleteLifecycle(_)
+            | Step::ExtendLifecycle(_)
+            | Step::Describe { .. } => None,
+        })
+    }
+
     /// Whether the group's wish is being put by us, as a number.
     pub(super) fn is_writing(&self, group: GroupId) -> bool {
         let writes =
