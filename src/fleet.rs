@@ -15,8 +15,9 @@ mod spawner;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::core::{GroupId, GroupObserved, InstanceId, InstanceObserved, Mono, OperationFailure};
+use crate::core::{GroupId, GroupObserved, History, InstanceId, InstanceObserved, Mono, OperationFailure};
 use crate::protocol::StatusUpdate;
 
 pub use asg::{AsgConfig, AsgError, AsgFleet, AsgWake};
@@ -112,6 +113,19 @@ impl Fleet {
             Self::None => Err(FleetError::NoFleet),
             Self::Process(fleet) => fleet.observe().await,
             Self::Asg(fleet) => Ok(fleet.observe().await?),
+        }
+    }
+
+    /// What the fleet itself remembers of the instances that ran since then, as the time since the Unix epoch; none if it
+    /// remembers nothing. Children of a balancer end with it, so there is nothing to be remembered.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be asked.
+    pub async fn history(&self, since: Duration) -> Result<Option<History>, FleetError> {
+        match self {
+            Self::None | Self::Process(_) => Ok(None),
+            Self::Asg(fleet) => Ok(Some(fleet.history(since).await?)),
         }
     }
 

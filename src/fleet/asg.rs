@@ -17,6 +17,7 @@
 mod claim;
 mod error;
 mod failures;
+mod history;
 mod launch;
 mod look;
 mod note;

@@ -319,13 +319,13 @@ fn is_launch(activity: &Activity) -> bool {
     activity.description().is_none_or(|what| what.starts_with("Launching"))
 }
 
-fn has_failed(activity: &Activity) -> bool {
+pub(super) fn has_failed(activity: &Activity) -> bool {
     let failed = [ScalingActivityStatusCode::Failed, ScalingActivityStatusCode::Cancelled];
     activity.status_code().is_some_and(|code| failed.contains(code))
 }
 
 /// When it began, as the time since the Unix epoch.
-fn began(activity: &Activity) -> Duration {
+pub(super) fn began(activity: &Activity) -> Duration {
     let seconds = activity.start_time().map_or(0, aws_sdk_autoscaling::primitives::DateTime::secs);
     Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }
