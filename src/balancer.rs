@@ -8,7 +8,7 @@
 //! 2. The core plans nothing more (but that ends which a fleet holds are held on, while something is served there), and
 //!    requests that wait are answered.
 //! 3. Management ends: its listener is closed, and so are the agents' streams, so that they register with the successor.
-//! 4. Answers that have begun may finish.
+//! 4. Answers that have begun may finish. The ledger is kept meanwhile.
 //! 5. All other tasks end, then the children.
 //!
 //! A second signal ends at once, and kills the children.
@@ -32,6 +32,7 @@ use crate::config::{BalancerConfig, FleetConfig, POOL, Secret};
 use crate::core::Event;
 use crate::fleet::{AsgError, AsgFleet, Fleet, ProcessConfig, ProcessFleet, TERMINATE_GRACE};
 use crate::gate::Gate;
+use crate::ledger::{self, Keeper, LedgerError};
 use crate::management::{self, ManagementConfig, Token};
 use crate::metrics::cloudwatch::{self, Puts};
 use crate::metrics::statsd::{self, StatsdConfig, StatsdError};
@@ -76,6 +77,9 @@ pub enum BalancerError {
     /// StatsD cannot be sent to.
     #[error(transparent)]
     Statsd(#[from] StatsdError),
+    /// The ledger cannot be kept.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The Auto Scaling groups are not what they should be.
     #[error(transparent)]
     Asg(#[from] AsgError),
@@ -103,12 +107,29 @@ pub async fn run(
     let statsd =
         config.statsd.map(|config| statsd::connect(&config).map(|first| (config, first))).transpose()?;
 
+    let (store, kept) = match &config.state_dir {
+        Some(dir) => {
+            let (store, kept) = ledger::open(dir, kept_groups(&config.fleet), clock)?;
+            (Some(store), kept)
+        }
+        None => (None, None),
+    };
+    let has_ledger = store.is_some() || !config.pool.prices.is_empty();
+
     let gate = Gate::new(config.core, [(POOL, config.pool)].into(), clock);
     let mut tasks = Supervisor::new(clock);
     let token = tasks.token();
     let timer = gate.clone();
     tasks.essential("timer", until(token.clone(), async move { timer.run_timer().await }));
     let fleet = Arc::new(start_fleet(config.fleet, clock, &gate, &mut tasks).await?);
+    if has_ledger {
+        ledger::restore(&gate, &fleet, POOL, kept, clock).await;
+    }
+    let keeper = store.map(|store| Keeper::new(store, gate.clone(), POOL, clock));
+    let stop_keeping = token.child_token();
+    if let Some(keeper) = keeper.clone() {
+        tasks.essential("ledger", until(stop_keeping.clone(), keeper.run()));
+    }
     tasks.essential("scaler", scaler::run(gate.clone(), fleet.clone(), clock, token.clone()));
     let puts = config.cloudwatch_namespace.is_some().then(Arc::<Puts>::default);
     let management = ManagementConfig {
@@ -169,19 +190,38 @@ pub async fn run(
     // Before the answers that the shutdown brings, which say that they are the last of their connection.
     stop_clients.cancel();
     gate.handle(Event::ShutdownBegan);
+    stop_keeping.cancel();
     stop_management.cancel();
     let has_clients = failure.as_ref().is_none_or(|ended| ended.name != "proxy");
     let drained = has_clients.then_some(drained);
     tokio::select! {
-        () = drain(drained, grace, tasks, &fleet) => {}
+        _ = async { tokio::join!(keep(keeper.as_ref()), drain(drained, grace, tasks, &fleet)) } => {}
         signal = signals.next() => {
             tracing::warn!(%signal, "ending at once");
             return Ok(End::Forced(signal));
         }
     }
+    if matches!(*fleet, Fleet::Process(_)) {
+        keep(keeper.as_ref()).await;
+    }
     match failure {
         None => Ok(End::Drained),
         Some(ended) => Err(ended.into()),
+    }
+}
+
+/// What the groups are called in the ledger's file. A command has no name, and need not: there is one.
+fn kept_groups(fleet: &FleetConfig) -> Vec<Arc<str>> {
+    match fleet {
+        FleetConfig::None => Vec::new(),
+        FleetConfig::Process { .. } => vec!["process".into()],
+        FleetConfig::Asg(asg) => asg.groups.iter().map(|name| name.as_str().into()).collect(),
+    }
+}
+
+async fn keep(keeper: Option<&Keeper>) {
+    if let Some(keeper) = keeper {
+        keeper.keep().await;
     }
 }
 

@@ -22,8 +22,8 @@ use crate::clock::Clock;
 use crate::core::snapshot::{Load, Snapshot};
 use crate::core::{
     Action, AgentId, AgentKey, AgentReport, Arrival, AttemptFailure, BootPhases, Command, Config, Connection,
-    Core, Event, Incarnation, LeaseId, Mono, Now, OperationId, Outlook, Plan, PoolConfig, PoolId, Rejection,
-    RequestId, TenantId,
+    Core, Event, Incarnation, LeaseId, LedgerRecord, Mono, Now, OperationId, Outlook, Plan, PoolConfig,
+    PoolId, Rejection, RequestId, TenantId,
 };
 
 use crate::metrics::Instruments;
@@ -317,7 +317,18 @@ impl Gate {
         let mut inner = self.lock();
         inner.core.advance(self.now());
         let ids = inner.agents.iter().map(|(id, known)| (known.key, id.clone())).collect();
-        (inner.core.snapshot(), ids)
+        let state = inner.core.snapshot();
+        // With the day a budget may have come to its end.
+        let deeds = self.collect(&mut inner, None);
+        drop(inner);
+        self.carry_out(deeds);
+        (state, ids)
+    }
+
+    /// What is to be kept of a pool's ledger; none before what ran earlier was seen.
+    #[must_use]
+    pub fn ledger(&self, pool: PoolId) -> Option<LedgerRecord> {
+        self.lock().core.ledger(pool, self.now())
     }
 
     /// How much there is and is used, without the rest of the state.

@@ -23,6 +23,7 @@ pub mod doctor;
 pub mod fleet;
 pub mod gate;
 pub mod inherited;
+pub mod ledger;
 pub mod log;
 pub mod management;
 pub mod metrics;

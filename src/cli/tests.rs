@@ -354,3 +354,33 @@ fn every_flag_of_the_dashboard_arrives() {
     let error = wrong("paddock dashboard --management-token a --management-token-file b");
     assert!(error.starts_with("--management-token: --management-token-file is given too"), "{error}");
 }
+
+#[test]
+fn prices_are_of_the_groups_in_their_order() {
+    let config = balancer("paddock balancer --asg-name a,b --price-per-hour 0.2 --price-per-hour g5.xlarge");
+    let prices: Vec<f64> = config.pool.prices.iter().map(|price| price.usd()).collect();
+    assert_eq!((prices, config.pool.budget_per_day, config.state_dir), (vec![0.2, 1.006], None, None));
+    let line = "paddock balancer --price-per-hour 1 --max-cost-per-day 2.5 --state-dir /x -- s {port}";
+    let config = balancer(line);
+    assert_eq!(config.pool.budget_per_day, crate::core::Money::from_usd(2.5));
+    assert_eq!(config.state_dir, Some(PathBuf::from("/x")));
+}
+
+#[test]
+fn prices_and_limits_that_would_do_nothing_are_refused() {
+    for (line, says) in [
+        ("--max-cost-per-day 5", "--max-cost-per-day: '5' needs something that starts servers"),
+        ("--price-per-hour 0.5", "--price-per-hour: '0.5' needs something that starts servers"),
+        ("--max-cost-per-day 5 --asg-name a", "--max-cost-per-day: '5' needs prices; give --price-per-hour"),
+        ("--price-per-hour 1 --asg-name a,b", "--price-per-hour: 1 prices are given for 2 --asg-name"),
+        ("--price-per-hour 1,2,3 --asg-name a,b", "--price-per-hour: 3 prices are given for 2 --asg-name"),
+        (
+            "--price-per-hour 1,2 -- s {port}",
+            "--price-per-hour: 2 prices are given for servers of one command",
+        ),
+        ("--price-per-hour 1,x -- s {port}", "--price-per-hour: 'x' has no price here"),
+    ] {
+        let error = wrong(&format!("paddock balancer {line}"));
+        assert!(error.starts_with(says), "{error}");
+    }
+}

@@ -60,6 +60,16 @@ fn wrong_input_gets_one_line_with_flag_value_and_mend() {
         ),
         ("balancer --idle-timeout=-5", &["--idle-timeout: '-5' is not a duration"]),
         ("balancer --idle-timeout 99d", &["--idle-timeout: '99d' is too long; write 30d or less"]),
+        (
+            "balancer --price-per-hour p5.48xlarge --asg-name x",
+            &[
+                "--price-per-hour: 'p5.48xlarge' has no price here; write USD per hour, such as 0.526, or one of g4dn",
+            ],
+        ),
+        (
+            "balancer --max-cost-per-day 0",
+            &["--max-cost-per-day: '0' is not a sum of money; write USD above zero"],
+        ),
         ("balancer --idle-timeout", &["--idle-timeout: its value is missing; write one"]),
         ("balancer --idle-timeout 1 --idle-timeout 2", &["--idle-timeout: it is given twice; leave one out"]),
         (

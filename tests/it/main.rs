@@ -25,6 +25,7 @@ mod fleet;
 mod h2;
 mod instance;
 mod keys;
+mod ledger;
 mod limits;
 mod moto;
 mod no_capacity;

@@ -58,7 +58,7 @@ fn from_zero_and_back() {
     let age = |scene: &Scene| scene.core.snapshot().pools[0].happenings[3].ago_seconds;
     assert_eq!(age(&scene), 0.0);
     scene.now = scene.now + secs(7);
-    scene.core.pass_time(scene.clock());
+    scene.core.advance(scene.clock());
     assert_eq!(age(&scene), 7.0, "though nothing happened");
     assert_eq!(scene.happened(), story);
 }
