@@ -3,9 +3,10 @@
 //! Counters and histograms are counted where the events happen, in atomics. Gauges are what the state was when they were
 //! last asked for.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
@@ -16,6 +17,7 @@ use super::histogram::Histogram;
 use super::label::{BootPart, Outcome, State, UpstreamError, WakeResult};
 use super::{BootPhases, Gauges};
 use crate::config::POOL_NAME;
+use crate::core::snapshot::Snapshot;
 
 /// Of requests, in seconds: from a slot that was free to `--buffered-request-timeout`.
 const REQUEST_BOUNDS: [f64; 18] = [
@@ -47,6 +49,8 @@ pub struct Instruments {
     pub time_to_first_byte: Histogram,
     pub request_duration: Histogram,
     pub boot: Each<BootPart, Histogram>,
+    pub instance_seconds: Gauge<f64, AtomicU64>,
+    pub cost_usd: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Instruments {
@@ -68,6 +72,8 @@ impl Default for Instruments {
             time_to_first_byte: Histogram::new(&REQUEST_BOUNDS),
             request_duration: Histogram::new(&REQUEST_BOUNDS),
             boot: Each::new(|| Histogram::new(&BOOT_BOUNDS)),
+            instance_seconds: Gauge::default(),
+            cost_usd: Gauge::default(),
         }
     }
 }
@@ -124,6 +130,19 @@ impl Instruments {
             Unit::Seconds,
             self.boot.clone(),
         );
+        // The core counts them. They only rise, and are as they were last asked for.
+        pool.register_with_unit(
+            "instance",
+            "Time of instances, of all together, from launch to end",
+            Unit::Seconds,
+            ConstCounter::new(self.instance_seconds.get()),
+        );
+        pool.register_with_unit(
+            "cost",
+            "An estimate of what instances cost, by --price-per-hour; 0 without a price",
+            Unit::Other("usd".to_owned()),
+            ConstCounter::new(self.cost_usd.get()),
+        );
         all
     }
 
@@ -141,6 +160,13 @@ impl Instruments {
         for (&state, &count) in State::ALL.iter().zip(&gauges.instances) {
             set(self.instances.of(state), count);
         }
+    }
+
+    /// Brings what the core counts up to date.
+    pub(super) fn set_ledger(&self, snapshot: &Snapshot) {
+        let used = || snapshot.pools.iter().map(|pool| &pool.ledger.since_start);
+        self.instance_seconds.set(used().map(|used| used.instance_seconds).sum());
+        self.cost_usd.set(used().filter_map(|used| used.cost_usd).sum());
     }
 
     /// A boot came to its end.

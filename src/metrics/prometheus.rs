@@ -13,7 +13,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[must_use]
 pub fn scrape(gate: &Gate) -> String {
     let instruments = gate.instruments();
-    instruments.set(&Gauges::read(gate));
+    let snapshot = gate.snapshot().0;
+    instruments.set(&Gauges::of(&snapshot));
+    instruments.set_ledger(&snapshot);
     let mut told = String::new();
     // A string takes everything.
     let _ = text::encode(&mut told, &instruments.registry());

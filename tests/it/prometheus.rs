@@ -17,6 +17,8 @@ use crate::support::wait::{eventually, free_addr};
 
 const CHAT: &str = "/v1/chat/completions";
 const TOKEN: &str = "sesame";
+/// USD for an hour: a thousandth for each second.
+const PRICE: &str = "3.6";
 const BOARD: &str = "infra/grafana/paddock.json";
 /// What Grafana puts in place of its variables.
 const VARIABLES: [(&str, &str); 3] = [("$pool", "default"), ("$__rate_interval", "1m"), ("$__range", "6h")];
@@ -46,7 +48,7 @@ impl Scene {
         let aws =
             FakeAws::start(FakeAwsConfig::of(GroupConfig { times, machine, ..GroupConfig::default() })).await;
         let flags = ["--asg-name", "gpu", "--min-instance-life", "0s", "--idle-timeout", "15s"];
-        let flags = [&flags[..], &["--management-token", TOKEN]].concat();
+        let flags = [&flags[..], &["--management-token", TOKEN, "--price-per-hour", PRICE]].concat();
         let paddock = Paddock::start_on_in(&aws.environment(), proxy, management, &flags).await;
         let prometheus = Prometheus::start(management, TOKEN).await?;
         Some(Self { aws, paddock, prometheus })
@@ -84,6 +86,8 @@ async fn each_instrument_has_the_value_that_it_was_moved_to() {
     scene.until("sum(paddock_requests_total) + sum(paddock_wakes_total)", 0.0).await;
     scene.until(&format!("paddock_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0).await;
 
+    scene.until("paddock_instance_seconds_total{pool=\"default\"} + paddock_cost_usd_total", 0.0).await;
+
     // A wake that AWS does not take.
     scene.aws.inject(Some("SetDesiredCapacity"), Fault::Throttled, None);
     let stream = json!({"stream": true, "fake": {"hold_stream": "never"}});
@@ -103,6 +107,7 @@ async fn each_instrument_has_the_value_that_it_was_moved_to() {
     scene.until("paddock_aws_calls_total{action=\"SetDesiredCapacity\", result=\"ok\"}", 1.0).await;
     scene.until("paddock_wake_wanted", 0.0).await;
     scene.until_instances("booting", 1.0).await;
+    scene.until("paddock_instance_seconds_total > bool 0", 1.0).await;
     scene.until_instances("serving", 1.0).await;
     scene.until("paddock_agents", 1.0).await;
     scene.until("paddock_boot_seconds_count{phase=\"total\"}", 1.0).await;
@@ -152,7 +157,19 @@ async fn each_instrument_has_the_value_that_it_was_moved_to() {
     scene
         .until("paddock_aws_calls_total{action=\"TerminateInstanceInAutoScalingGroup\", result=\"ok\"}", 1.0)
         .await;
+    it_has_cost_what_it_ran(&scene).await;
     assert_eq!(scene.aws.harm(), [""; 0]);
+}
+
+/// What the gateway itself says was scraped, and it stands still at zero.
+async fn it_has_cost_what_it_ran(scene: &Scene) {
+    let state = reqwest::Client::new().get(format!("http://{}/api/v1/state", scene.paddock.management()));
+    let state: Value = state.bearer_auth(TOKEN).send().await.unwrap().json().await.unwrap();
+    let used = &state["pools"][0]["ledger"]["since_start"];
+    let (seconds, usd) = (used["instance_seconds"].as_f64().unwrap(), used["cost_usd"].as_f64().unwrap());
+    assert!(seconds > 15.0 && (usd - seconds / 1000.0).abs() < 1e-9, "{used}");
+    scene.until("paddock_instance_seconds_total", seconds).await;
+    scene.until("paddock_cost_usd_total", usd).await;
 }
 
 /// Every expression has data, and every rule can be reckoned.
