@@ -8,6 +8,7 @@
 //! **Invariant:** the same options give the same bytes.
 
 mod agents;
+mod books;
 mod checks;
 mod clients;
 mod faults;
@@ -15,6 +16,7 @@ mod fleet;
 mod groups;
 mod hosts;
 mod options;
+mod restarts;
 #[cfg(test)]
 mod tests;
 mod world;

@@ -37,7 +37,7 @@ impl World {
     pub(super) fn add_agent(&mut self, host: usize) {
         let id = AgentId(self.host_of_agent.len() as u64);
         self.host_of_agent.insert(id, host);
-        let is_nameless = self.chance(300);
+        let is_nameless = self.chance(300) && self.options.month.is_none();
         self.hosts[host].agents.push(AgentModel {
             key: AgentKey { agent: id, incarnation: Incarnation(1) },
             connection: None,

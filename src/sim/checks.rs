@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::clients::{Outcome, RequestState};
+use super::clients::{LULL_MAX, Outcome, RequestState};
 use super::hosts::{Fate, HostState};
 use super::world::World;
 use crate::core::snapshot::Drain;
@@ -183,7 +183,10 @@ impl World {
             self.fail(&format!("{action:?} during the shutdown"));
         }
         match action {
-            Action::Wake { instances, .. } => {
+            Action::Wake { group, instances, .. } => {
+                let there = self.hosts.iter().filter(|host| host.pool == pool && host.group == *group);
+                let there = there.filter(|host| host.is_there() && host.instance.is_some()).count() as u32;
+                self.check_budget(pool, *group, instances.saturating_sub(there).max(1));
                 if self.fleet.wakes(pool) > 0 {
                     self.fail(&format!("a second wake of pool {pool} while one is in flight"));
                 }
@@ -246,7 +249,8 @@ impl World {
         // What a group launched by itself goes while it boots, if nobody waits: see below.
         let is_spare = drain == Some(Drain::Idle) && self.pool(pool).config.looks.is_some();
         let is_warned = drain == Some(Drain::Notice) && host.notice.is_some();
-        let is_expected = host.fate != Fate::Misconfigured && !is_spare && !is_warned;
+        let is_spent = drain == Some(Drain::Budget) && self.pool(pool).config.budget_per_day.is_some();
+        let is_expected = host.fate != Fate::Misconfigured && !is_spare && !is_warned && !is_spent;
         if !host.has_registered && is_expected && due > self.now {
             self.fail(&format!("{name} is terminated for {drain:?} while it boots, before its deadline"));
             return;
@@ -304,6 +308,8 @@ impl World {
             });
         let bound = asked.max().unwrap_or_default() + self.options.core.wait_max + BOUND;
         let bound = bound + Duration::from_secs(300) * self.options.cycles;
+        // The last lull may begin just before the month ends.
+        let bound = bound + self.options.month.map_or(Duration::ZERO, |month| month + LULL_MAX);
         if self.now > self.options.heal_at + bound {
             let waiting = self.clients.waiting.len();
             let leased = self.clients.attempts.len();
@@ -373,6 +379,9 @@ impl World {
         if let Some((id, request)) = open {
             let state = request.state;
             self.fail(&format!("request {id} was never answered: {state:?}"));
+        }
+        if self.options.month.is_some() {
+            self.check_days(Duration::from_secs(60));
         }
         if self.core.queued() > 0 || self.core.leased() > 0 {
             let (queued, leased) = (self.core.queued(), self.core.leased());

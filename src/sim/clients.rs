@@ -15,6 +15,8 @@ const SEND_MAX: Duration = Duration::from_millis(20);
 const LOAD_AFTER_HEAL: Duration = Duration::from_secs(20);
 /// Longer than most boots: some such requests are queued, and some of those see their deadline pass.
 const DEADLINE_MAX: Duration = Duration::from_secs(120);
+/// Between two visits of a month, at most.
+pub(super) const LULL_MAX: Duration = Duration::from_secs(3 * 3600);
 /// More than this would only be more of the same.
 const REQUESTS_MAX: usize = 400;
 
@@ -88,6 +90,10 @@ impl World {
             self.cycle();
             return;
         }
+        if let Some(month) = self.options.month {
+            self.visit(month);
+            return;
+        }
         if self.is_healed && self.now > self.options.heal_at + LOAD_AFTER_HEAL {
             self.clients.is_load_over = true;
             self.after(Duration::ZERO, Happening::Probe);
@@ -123,6 +129,37 @@ impl World {
             self.arrive(PoolId(0), 1);
         }
         self.after(Duration::from_secs(2), Happening::Arrivals);
+    }
+
+    /// Some requests, and then a longer pause than an instance rests, or a shorter one.
+    fn visit(&mut self, month: Duration) {
+        if self.now.0 > month {
+            self.clients.is_load_over = true;
+            self.after(Duration::ZERO, Happening::Probe);
+            return;
+        }
+        let burst = self.rng.u32(1..=self.options.burst_max);
+        for _ in 0..if self.is_down { 0 } else { burst } {
+            self.arrive(PoolId(0), 1);
+        }
+        let most = if self.chance(500) { Duration::from_secs(150) } else { LULL_MAX };
+        let lull = self.up_to(most);
+        self.after(lull, Happening::Arrivals);
+    }
+
+    /// The balancer is gone, and with it every connection.
+    pub(super) fn clients_lose_all(&mut self) {
+        for (_, attempt) in std::mem::take(&mut self.clients.attempts) {
+            self.close(attempt.request, Outcome::Cut);
+            if let Some(task) = attempt.task {
+                self.cancel_task(attempt.host, task);
+            }
+        }
+        for id in self.clients.waiting.clone() {
+            self.close(id, Outcome::Cut);
+        }
+        self.clients.leases_seen.clear();
+        self.promises.aborted.clear();
     }
 
     pub(super) fn arrive(&mut self, pool: PoolId, slots: u32) -> RequestId {
@@ -365,9 +402,17 @@ impl World {
             let is_wanted = self.options.pools[at].can_serve()
                 && !self.is_shutting_down
                 && self.options.core.queue_max > 0
-                && self.options.cycles == 0;
+                && self.options.cycles == 0
+                && self.options.month.is_none();
             let done = self.clients.probes.get(&pool).and_then(|id| self.clients.requests.get(id));
-            if is_wanted && done.is_none_or(|probe| probe.state != RequestState::Over(Outcome::Done)) {
+            // On a day that is spent nothing is served.
+            let has_budget = self.options.pools[at].config.budget_per_day.is_some();
+            let is_good = |probe: &Request| match probe.state {
+                RequestState::Over(Outcome::Done) => true,
+                RequestState::Over(Outcome::Rejected) => has_budget,
+                RequestState::Over(_) | RequestState::Waiting | RequestState::Leased(_) => false,
+            };
+            if is_wanted && !done.is_some_and(is_good) {
                 let id = self.arrive(pool, 1);
                 self.clients.probes.insert(pool, id);
                 is_content = false;
@@ -392,7 +437,9 @@ impl World {
                     && host.instance.is_some()
                     && !matches!(host.state, HostState::Gone | HostState::Ended)
             });
-            !pool.config.has_fleet || there.count() == pool.config.instances_min as usize
+            let (there, min) = (there.count(), pool.config.instances_min as usize);
+            let is_poor = pool.config.budget_per_day.is_some() && there < min;
+            !pool.config.has_fleet || there == min || is_poor
         })
     }
 }

@@ -361,6 +361,8 @@ impl World {
             let known = self.core.snapshot().pools.into_iter().filter(|of| of.pool == pool);
             let known = known.flat_map(|of| of.instances).filter(|known| known.registered);
             let lost: Vec<InstanceId> = known.map(|known| known.id).filter(|id| !is_there(id)).collect();
+            let shown = instances.iter().filter(|(id, _)| is_there(id)).map(|(id, _)| id);
+            self.book_instances(pool, shown);
             self.tell(Event::FleetObserved { pool, began, groups, instances });
             self.tell_launch_failures(pool);
             self.check_aborts(&lost);

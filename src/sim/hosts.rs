@@ -29,6 +29,7 @@ pub(super) struct Host {
     /// When its wake was begun.
     pub(super) launched_at: Mono,
     pub(super) visible_at: Mono,
+    pub(super) gone_at: Option<Mono>,
     pub(super) fate: Fate,
     pub(super) server: Server,
     pub(super) agents: Vec<AgentModel>,
@@ -187,6 +188,7 @@ impl World {
             state: HostState::Pending,
             launched_at,
             visible_at: self.now,
+            gone_at: None,
             fate: Fate::Healthy,
             server: Server { slots, ..Server::default() },
             agents: Vec::new(),
@@ -299,6 +301,7 @@ impl World {
             return;
         }
         self.hosts[at].state = HostState::Gone;
+        self.hosts[at].gone_at = Some(self.now);
         // If it is gone before the core could tie its agent to it, that is a boot that failed.
         let pool = self.hosts[at].pool;
         self.boot_fails(pool);

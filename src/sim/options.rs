@@ -1,9 +1,10 @@
 //! What a seed chooses before its world begins.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::{Config, Looks, Mono, PoolConfig};
+use crate::core::{Config, Day, Looks, Money, Mono, PoolConfig, PoolId, Price};
 
 /// Report delays stay below what the core allows for.
 const NETWORK_MAX: Duration = Duration::from_millis(200);
@@ -45,6 +46,10 @@ pub struct Options {
     pub decode_max: Duration,
     /// Cycles from zero to zero, one request each, in place of bursts.
     pub cycles: u32,
+    /// What the wall clock shows at the begin.
+    pub wall_start: Duration,
+    /// So long a time of calm load, in which the balancer is restarted now and then, in place of all the others.
+    pub month: Option<Duration>,
 }
 
 /// One pool and what serves it.
@@ -83,7 +88,18 @@ impl Options {
         let mut rng = fastrand::Rng::with_seed(seed);
         let rng = &mut rng;
         let heal = seconds(rng, 60, 400);
-        let pools = (0..if one_in(rng, 4) { 2 } else { 1 }).map(|_| PoolOptions::random(rng)).collect();
+        let mut own = fastrand::Rng::with_seed(seed ^ 0xb0d6e7);
+        let mut pools: Vec<PoolOptions> =
+            (0..if one_in(rng, 4) { 2 } else { 1 }).map(|_| PoolOptions::random(rng)).collect();
+        // Some pools have prices and a budget of some minutes of an instance.
+        for pool in &mut pools {
+            if !one_in(&mut own, 5) {
+                continue;
+            }
+            let price = Price::from_usd(3.6);
+            pool.config.prices = price.into_iter().cycle().take(pool.config.groups as usize).collect();
+            pool.config.budget_per_day = Money::from_usd(f64::from(own.u32(30..900)) / 1000.0);
+        }
         Self {
             seed,
             core: Config {
@@ -107,7 +123,44 @@ impl Options {
             decode_max: *choice(rng, &[100, 1000, 8000].map(Duration::from_millis)),
             cycles: 0,
             deadline_permille: *choice(rng, &[0, 100, 300]),
+            // Midnight comes while faults happen, or does not.
+            wall_start: Day(20_781).end() - heal.mul_f64(own.f64() * 1.5),
+            month: None,
         }
+    }
+
+    /// The core's view of each pool.
+    #[must_use]
+    pub fn pool_configs(&self) -> BTreeMap<PoolId, PoolConfig> {
+        (0..).map(PoolId).zip(self.pools.iter().map(|pool| pool.config.clone())).collect()
+    }
+
+    /// A month of calm load, with restarts of the balancer, from the middle of one month to that of the next. Its days may
+    /// cost so many seconds of an instance.
+    #[must_use]
+    pub fn month(seed: u64, is_of_groups: bool, seconds_per_day: Option<u64>) -> Self {
+        let mut options = Self::cycles(seed, 0, is_of_groups);
+        let pool = &mut options.pools[0];
+        pool.config.instances_max = 3;
+        pool.config.groups = if is_of_groups { 2 } else { 1 };
+        pool.config.idle_timeout = Duration::from_secs(120);
+        pool.config.life_min = Duration::from_secs(60);
+        pool.config.prices =
+            [3.6, 7.2].into_iter().filter_map(Price::from_usd).take(pool.config.groups as usize).collect();
+        pool.config.budget_per_day =
+            seconds_per_day.and_then(|seconds| Money::from_usd(seconds as f64 / 1000.0));
+        pool.slots = 2;
+        pool.visible_after_max = Duration::ZERO;
+        pool.report_every = Duration::from_secs(10);
+        options.timer_late = Duration::ZERO;
+        options.decode_max = Duration::from_secs(40);
+        options.many_permille = 0;
+        options.none_permille = 0;
+        options.deadline_permille = 0;
+        options.burst_max = 12;
+        options.wall_start = Day(20_772).start() + Duration::from_secs(1234);
+        options.month = Some(Duration::from_secs(31 * 24 * 3600));
+        options
     }
 
     /// A calm world, in which a request arrives whenever the fleet, one of processes or an Auto Scaling group, is at zero,

@@ -68,6 +68,7 @@ fn seeds_of_part_0() {
         "told: too late",
         "told: no capacity",
         "told: no agents",
+        "told: budget exhausted",
         "told: shutting down",
         "told: upstream failed",
         "fault: a connection breaks",
@@ -130,6 +131,41 @@ fn cycle_a_thousand_times(is_of_groups: bool) {
     assert_eq!(trace.tally.get("answered"), Some(&1000));
     assert_eq!(trace.tally.get("a wake"), Some(&1000));
     assert_eq!(trace.tally.get("rejected"), None);
+}
+
+/// A month, with a restart every day or two, half of them kills; each minute, and at the end, each day's sums are those of
+/// the world's own books.
+fn play_month(is_of_groups: bool, seconds_per_day: Option<u64>) -> BTreeMap<&'static str, u64> {
+    let options = Options::month(2, is_of_groups, seconds_per_day);
+    let trace = play(options).unwrap_or_else(|failure| panic!("{failure}"));
+    let tally = trace.tally;
+    for what in
+        ["a balancer was drained", "a balancer was killed", "a balancer ended while it served", "answered"]
+    {
+        assert!(tally.contains_key(what), "it never happened: {what}; {tally:#?}");
+    }
+    assert_eq!(is_of_groups, tally.contains_key("a balancer began while instances ran"), "{tally:#?}");
+    tally
+}
+
+#[test]
+fn the_ledger_of_a_month_of_processes_is_the_worlds_own() {
+    play_month(false, None);
+}
+
+#[test]
+fn the_ledger_of_a_month_of_groups_is_the_worlds_own() {
+    play_month(true, None);
+}
+
+#[test]
+fn no_wake_breaks_the_budget_in_a_month() {
+    for is_of_groups in [false, true] {
+        let tally = play_month(is_of_groups, Some(3000));
+        for what in ["told: budget exhausted", "a day spent its budget", "a wake within the budget"] {
+            assert!(tally.contains_key(what), "it never happened: {what}; {tally:#?}");
+        }
+    }
 }
 
 #[test]

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::books::Books;
 use super::checks::Promises;
 use super::clients::Clients;
 use super::fleet::FleetModel;
 use super::hosts::Host;
 use super::options::Options;
+use super::restarts::KEEP_EVERY;
 use crate::core::{
     AgentId, AttemptFailure, Command, Connection, Core, Event, GroupId, GroupObserved, InstanceId,
     InstanceObserved, LeaseId, Mono, Now, OperationId, PoolId, RequestId,
@@ -16,6 +18,9 @@ use crate::core::{
 
 /// More lines of the log at one moment mean that something answers itself for ever.
 const LINES_AT_ONCE_MAX: u32 = 10_000;
+
+/// A month's log has no end: what is left of it tells the last hours.
+const LOG_OF_MONTH_MAX: usize = 1 << 20;
 
 /// What happens in the world, apart from what the core does.
 #[derive(Debug)]
@@ -90,6 +95,9 @@ pub(super) enum Happening {
     Heal,
     Shutdown,
     Probe,
+    Keeps,
+    BalancerEnds,
+    BalancerBegins,
 }
 
 /// Everything that there is.
@@ -108,6 +116,9 @@ pub(super) struct World {
     pub(super) clients: Clients,
     pub(super) fleet: FleetModel,
     pub(super) promises: Promises,
+    pub(super) books: Books,
+    /// No balancer runs.
+    pub(super) is_down: bool,
     pub(super) is_healed: bool,
     pub(super) is_shutting_down: bool,
     pub(super) is_over: bool,
@@ -121,12 +132,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(options: Options) -> Self {
-        let pools = options
-            .pools
-            .iter()
-            .enumerate()
-            .map(|(at, pool)| (PoolId(at as u32), pool.config.clone()))
-            .collect();
+        let pools = options.pool_configs();
         Self {
             rng: fastrand::Rng::with_seed(options.seed ^ 0x5eed),
             now: Mono::default(),
@@ -141,6 +147,8 @@ impl World {
             clients: Clients::default(),
             fleet: FleetModel::default(),
             promises: Promises::default(),
+            books: Books::default(),
+            is_down: false,
             is_healed: false,
             is_shutting_down: false,
             is_over: false,
@@ -157,9 +165,11 @@ impl World {
     pub(super) fn play(&mut self) {
         self.begin();
         while self.failure.is_none() && !self.is_over {
-            let timer = self.core.poll_timeout().map(|(at, _)| at + self.options.timer_late);
+            let timer = self.core.poll_timeout().filter(|_| !self.is_down);
+            let timer = timer.map(|(at, _)| at + self.options.timer_late);
             let happening = self.agenda.first_key_value().map(|(&(at, _), _)| at);
-            let Some(next) = [timer, happening, self.replan_at].into_iter().flatten().min() else {
+            let replan_at = self.replan_at.filter(|_| !self.is_down);
+            let Some(next) = [timer, happening, replan_at].into_iter().flatten().min() else {
                 self.fail("nothing is left to happen");
                 return;
             };
@@ -195,6 +205,12 @@ impl World {
         self.after(self.options.fault_every, Happening::Fault);
         let heal_at = self.options.heal_at;
         self.at(heal_at, Happening::Heal);
+        if self.options.month.is_some() {
+            let (record, history) = self.recall_ledger();
+            self.tell(Event::LedgerRestored { pool: PoolId(0), record, history });
+            self.after(KEEP_EVERY, Happening::Keeps);
+            self.plan_end();
+        }
         if let Some(at) = self.options.shutdown_at {
             self.at(at, Happening::Shutdown);
         }
@@ -237,11 +253,17 @@ impl World {
                 self.tell(Event::ShutdownBegan);
             }
             Happening::Probe => self.probe(),
+            Happening::Keeps => self.balancer_keeps(),
+            Happening::BalancerEnds => self.balancer_ends(),
+            Happening::BalancerBegins => self.balancer_begins(),
         }
     }
 
     /// Tells the core, carries out what it says, and checks.
     pub(super) fn tell(&mut self, event: Event) {
+        if self.is_down {
+            return;
+        }
         if let Event::AgentReported { agent, connection, report } = &event {
             let (total, busy) = (report.slots_total, report.slots_busy);
             let (phase, pool) = (report.phase, report.pool);
@@ -254,6 +276,9 @@ impl World {
     }
 
     fn follow_up(&mut self) {
+        if self.is_down {
+            return;
+        }
         while let Some(command) = self.core.next_command() {
             self.note(format_args!("< {command:?}"));
             match command {
@@ -278,9 +303,48 @@ impl World {
                 self.operation_begins(operation, action);
             }
         }
+        self.book_busy();
         if let Err(broken) = self.core.check() {
             self.fail(&format!("the core's own check: {broken}"));
         }
+    }
+
+    /// What was between the balancer and the world is of no account any more: calls, answers, reports.
+    pub(super) fn forget_calls(&mut self) {
+        self.fleet.operations.clear();
+        self.replan_at = None;
+        self.agenda.retain(|_, happening| match happening {
+            Happening::ClientLeaves(_)
+            | Happening::Reaches(_)
+            | Happening::Fails(..)
+            | Happening::FirstByte(_)
+            | Happening::LastByte(_)
+            | Happening::Cut(_)
+            | Happening::Sample { .. }
+            | Happening::Told(_)
+            | Happening::ReportTold { .. }
+            | Happening::Shows { .. }
+            | Happening::Works { .. }
+            | Happening::Ends { .. } => false,
+            Happening::Arrivals
+            | Happening::TaskStops { .. }
+            | Happening::Reconnects { .. }
+            | Happening::Boots { .. }
+            | Happening::Loads { .. }
+            | Happening::Exits { .. }
+            | Happening::Vanishes { .. }
+            | Happening::Looks { .. }
+            | Happening::GroupActs { .. }
+            | Happening::HookEnds { .. }
+            | Happening::SpotEnds { .. }
+            | Happening::Fault
+            | Happening::Heal
+            | Happening::Shutdown
+            | Happening::Probe
+            | Happening::Keeps
+            | Happening::BalancerEnds
+            | Happening::BalancerBegins => true,
+        });
     }
 
     /// Whether the plan is to be looked at again now, whatever happens.
@@ -289,7 +353,7 @@ impl World {
     }
 
     pub(super) fn clock(&self) -> Now {
-        Now { mono: self.now, wall: self.now.0 }
+        Now { mono: self.now, wall: self.options.wall_start + self.now.0 }
     }
 
     pub(super) fn at(&mut self, at: Mono, happening: Happening) {
@@ -334,6 +398,9 @@ impl World {
     }
 
     pub(super) fn note(&mut self, line: std::fmt::Arguments<'_>) {
+        if self.options.month.is_some() && self.log.len() > LOG_OF_MONTH_MAX {
+            self.log.clear();
+        }
         self.lines_now = if self.noted_at == self.now { self.lines_now + 1 } else { 0 };
         self.noted_at = self.now;
         if self.lines_now > LINES_AT_ONCE_MAX && self.failure.is_none() {
