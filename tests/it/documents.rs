@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::check;
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/testing.md",
@@ -22,6 +22,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/observe.md",
     "docs/terminal.md",
     "docs/doctor.md",
+    "docs/costs.md",
 ];
 const GROUPS: &str = "docs/aws-groups.md";
 const ACTIONS: &str = "terraform/actions.json";
