@@ -60,6 +60,9 @@ impl World {
                 self.host_vanishes(host);
             }
         }
+        if self.hosts.iter().any(|host| host.is_there() && host.instance.is_some()) {
+            self.excuse_day();
+        }
         let down = self.span(Duration::from_secs(1), DOWN_MAX);
         self.after(down, Happening::BalancerBegins);
     }
@@ -68,6 +71,7 @@ impl World {
         self.note(format_args!("  a balancer begins"));
         if self.hosts.iter().any(|host| host.is_there() && host.instance.is_some()) {
             self.count("a balancer began while instances ran");
+            self.excuse_day();
         }
         self.forget_calls();
         self.core = Core::new(self.options.core, self.options.pool_configs());

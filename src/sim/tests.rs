@@ -162,7 +162,12 @@ fn the_ledger_of_a_month_of_groups_is_the_worlds_own() {
 fn no_wake_breaks_the_budget_in_a_month() {
     for is_of_groups in [false, true] {
         let tally = play_month(is_of_groups, Some(3000));
-        for what in ["told: budget exhausted", "a day spent its budget", "a wake within the budget"] {
+        for what in [
+            "told: budget exhausted",
+            "a day spent its budget",
+            "a wake within the budget",
+            "a day whose cost was checked",
+        ] {
             assert!(tally.contains_key(what), "it never happened: {what}; {tally:#?}");
         }
     }

@@ -61,6 +61,14 @@ impl Scene {
         Paddock::start_on_in(&aws.environment(), proxy, management, &flags).await
     }
 
+    /// A server was started and has answered, and a look has shown its instance.
+    async fn served(&self) {
+        let ask = async || post_json(self.paddock.proxy(), CHAT, &chat()).await.status;
+        assert_eq!(ask().await, 200);
+        eventually("its instance counts", SOON, async || (self.seconds().await > 0.0).then_some(())).await;
+        assert_eq!(ask().await, 200);
+    }
+
     /// Once the old one has ended.
     async fn again(&mut self) {
         let (proxy, management) = (self.paddock.proxy(), self.paddock.management());
@@ -122,7 +130,7 @@ async fn a_wake_beyond_the_budget_is_refused_in_each_dialect_and_nobody_is_asked
 async fn what_runs_while_no_balancer_does_is_rebuilt_from_the_groups_activities() {
     let mut scene = Scene::start(&["--price-per-hour", "3600", "--idle-timeout", "1h"]).await;
     let before = Instant::now();
-    assert_eq!(post_json(scene.paddock.proxy(), CHAT, &chat()).await.status, 200);
+    scene.served().await;
     let counted = scene.seconds().await;
     let most = before.elapsed().as_secs_f64();
     assert!(counted > 0.0 && counted <= most, "{counted} of {most}");
@@ -155,8 +163,9 @@ async fn what_runs_while_no_balancer_does_is_rebuilt_from_the_groups_activities(
 async fn a_drain_keeps_what_its_successor_goes_on_with() {
     let mut scene = Scene::start(&["--price-per-hour", "3600", "--idle-timeout", "1h"]).await;
     let before = Instant::now();
-    assert_eq!(post_json(scene.paddock.proxy(), CHAT, &chat()).await.status, 200);
+    scene.served().await;
     let busy = scene.ledger().await["today"]["busy_seconds"].as_f64().unwrap();
+    assert!(busy > 0.0);
     scene.paddock.sigterm();
     scene.paddock.wait().await;
     let text = scene.text();
