@@ -26,6 +26,9 @@ pub(super) struct Books {
     excused: BTreeSet<Day>,
 }
 
+/// What truly ran: of which group, from its launch, and to its end if that was.
+type Ran = (InstanceId, GroupId, Mono, Option<Mono>);
+
 #[derive(Debug, Clone, Copy)]
 struct Open {
     group: GroupId,
@@ -90,7 +93,7 @@ impl Books {
     }
 
     /// A new balancer begins with what was kept. `lives` are what truly ran, from and to when, if its fleet remembers.
-    fn restarted(&mut self, lives: Option<&[(InstanceId, GroupId, Mono, Option<Mono>)]>, now: Mono) {
+    fn restarted(&mut self, lives: Option<&[Ran]>, now: Mono) {
         self.restarted_at = now;
         let Some(Kept { at, spans, open, .. }) = &self.kept else { return };
         let (at, before) = (*at, open.clone());
