@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use paddock::clock::Clock;
 use paddock::core::{Day, GroupId, LedgerRecord, Usage};
 use paddock::ledger::{FILE_NAME, Store};
 use serde_json::{Value, json};
@@ -129,10 +130,10 @@ async fn a_wake_beyond_the_budget_is_refused_in_each_dialect_and_nobody_is_asked
 #[tokio::test]
 async fn what_runs_while_no_balancer_does_is_rebuilt_from_the_groups_activities() {
     let mut scene = Scene::start(&["--price-per-hour", "3600", "--idle-timeout", "1h"]).await;
-    let before = Instant::now();
+    let before = Clock::start();
     scene.served().await;
     let counted = scene.seconds().await;
-    let most = before.elapsed().as_secs_f64();
+    let most = before.mono().0.as_secs_f64();
     assert!(counted > 0.0 && counted <= most, "{counted} of {most}");
     // Killed before it kept anything: its groups remember.
     scene.paddock.sigkill();
@@ -140,7 +141,7 @@ async fn what_runs_while_no_balancer_does_is_rebuilt_from_the_groups_activities(
     eventually("the fleet was looked at", SOON, async || (scene.seconds().await >= counted).then_some(()))
         .await;
     let found = scene.seconds().await;
-    let most = before.elapsed().as_secs_f64();
+    let most = before.mono().0.as_secs_f64();
     assert!(found <= most + HISTORY_OFF_MAX && found >= most - HISTORY_OFF_MAX, "{found} of {most}");
     let ledger = scene.ledger().await;
     let cost = ledger["today"]["cost_usd"].as_f64().unwrap();
@@ -155,14 +156,14 @@ async fn what_runs_while_no_balancer_does_is_rebuilt_from_the_groups_activities(
     scene.again().await;
     eventually("the fleet was looked at", SOON, async || (scene.seconds().await >= found).then_some(()))
         .await;
-    let (found, most) = (scene.seconds().await, before.elapsed().as_secs_f64());
+    let (found, most) = (scene.seconds().await, before.mono().0.as_secs_f64());
     assert!(found <= most + HISTORY_OFF_MAX && found >= most - HISTORY_OFF_MAX, "{found} of {most}");
 }
 
 #[tokio::test]
 async fn a_drain_keeps_what_its_successor_goes_on_with() {
     let mut scene = Scene::start(&["--price-per-hour", "3600", "--idle-timeout", "1h"]).await;
-    let before = Instant::now();
+    let before = Clock::start();
     scene.served().await;
     let busy = scene.ledger().await["today"]["busy_seconds"].as_f64().unwrap();
     assert!(busy > 0.0);
@@ -173,7 +174,7 @@ async fn a_drain_keeps_what_its_successor_goes_on_with() {
     scene.again().await;
     eventually("the fleet was looked at", SOON, async || {
         let found = scene.seconds().await;
-        let most = before.elapsed().as_secs_f64();
+        let most = before.mono().0.as_secs_f64();
         (found <= most + HISTORY_OFF_MAX && found >= most - HISTORY_OFF_MAX).then_some(())
     })
     .await;
@@ -263,13 +264,13 @@ fn a_kill_at_any_write_leaves_the_old_file_or_the_new_one() {
             .spawn()
             .unwrap();
         // It has begun once the file says so.
-        let began = Instant::now();
+        let began = Clock::start();
         let is_written = || {
             let text = fs::read_to_string(folder.path(FILE_NAME)).unwrap_or_default();
             text.contains(&format!("\"balancer\": {},", kill * 2 + 1))
         };
         while !is_written() {
-            assert!(began.elapsed() < SOON, "the child writes nothing");
+            assert!(began.mono().0 < SOON, "the child writes nothing");
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(Duration::from_micros(fastrand::u64(..WRITES_MAX.as_micros() as u64)));
