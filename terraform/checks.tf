@@ -21,6 +21,14 @@ check "on_demand_gpu_quota" {
   }
 }
 
+# A price that is given and not used would be a surprise.
+check "prices" {
+  assert {
+    condition     = length(local.unpriced_groups) == 0 || !anytrue([for group in var.groups : group.price_per_hour != null])
+    error_message = "No cost is told, because the price of ${join(", ", local.unpriced_groups)} is not known: give price_per_hour to these groups, too."
+  }
+}
+
 check "spot_gpu_quota" {
   data "aws_servicequotas_service_quota" "spot" {
     service_code = "ec2"

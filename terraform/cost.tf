@@ -14,6 +14,14 @@ locals {
   # A pool without min_size keeps as many as are missing to its prepared capacity.
   warm_instances = { for name, group in local.groups : name => try(group.warm_pool.max_group_prepared_capacity, 0) }
 
+  # What an instance-hour costs: as it was said, else on demand the dearest of the types, if all are known. Spot prices
+  # change by the hour, so nothing is guessed there.
+  group_prices = { for name, group in local.groups : name => (
+    group.price_per_hour != null ? group.price_per_hour :
+    group.spot ? null : try(max([for type in group.instance_types : local.prices.instance_hour[type]]...), null)
+  ) }
+  unpriced_groups = [for name in local.group_order : name if local.group_prices[name] == null]
+
   standard_alarms = 1 + (local.scales ? 0 : 3) + (var.alarm_instance_hours_per_day == null ? 0 : length(var.groups))
 
   floor_items = {

@@ -32,6 +32,21 @@ output "state_command" {
   value       = "curl http://127.0.0.1:${local.management_port}/api/v1/state -H \"Authorization: Bearer $(${local.token_command})\""
 }
 
+output "dashboard_url" {
+  description = "With the port forward: the same as a page, for a browser. It asks for the management token once."
+  value       = "http://127.0.0.1:${local.management_port}/dashboard"
+}
+
+output "dashboard_command" {
+  description = "With the port forward: the same in a terminal, by the program on your machine."
+  value       = "PADDOCK_MANAGEMENT_TOKEN=\"$(${local.token_command})\" paddock dashboard --management-addr 127.0.0.1:${local.management_port}"
+}
+
+output "management_token_command" {
+  description = "Prints the management token, which the page asks for."
+  value       = local.token_command
+}
+
 output "balancer_shell_command" {
   description = "A shell on the balancer, by Session Manager."
   value       = "aws ssm start-session --region ${local.region} --target ${aws_instance.balancer.id}"

@@ -13,10 +13,12 @@ locals {
     {
       PADDOCK_MAX_BUFFERED_BYTES   = local.balancer_memory.buffered
       PADDOCK_CLOUDWATCH_NAMESPACE = local.namespace
-      MEMORY_MAX                   = local.balancer_memory.limit
-      PROXY_PORT                   = tostring(local.proxy_port)
-      FETCH_PADDOCK_URI            = "s3://${local.bucket}/${local.binary_keys["arm64"]}"
-      FETCH_PADDOCK_SHA256         = local.binary_sha256["arm64"]
+      # Behind the token, on an address that only agents and Session Manager reach; it costs nothing while nobody looks.
+      PADDOCK_MANAGEMENT_DASHBOARD_ENABLE = "true"
+      MEMORY_MAX                          = local.balancer_memory.limit
+      PROXY_PORT                          = tostring(local.proxy_port)
+      FETCH_PADDOCK_URI                   = "s3://${local.bucket}/${local.binary_keys["arm64"]}"
+      FETCH_PADDOCK_SHA256                = local.binary_sha256["arm64"]
     },
     { for key, value in {
       PADDOCK_ASG_NAME      = join(",", [for name in local.group_order : local.asg_names[name]])
@@ -26,6 +28,13 @@ locals {
       PADDOCK_BOOT_TIMEOUT  = "${var.boot_timeout_minutes}m"
     } : key => value if local.scales },
     { for key, value in { PADDOCK_FLEET = "none" } : key => value if !local.scales },
+    # In the order of PADDOCK_ASG_NAME. With a price missing there is time to be told, and no cost.
+    { for key, value in {
+      PADDOCK_PRICE_PER_HOUR = join(",", [for name in local.group_order : coalesce(local.group_prices[name], 0)])
+    } : key => value if local.scales && length(local.unpriced_groups) == 0 },
+    { for key, value in {
+      PADDOCK_MAX_COST_PER_DAY = try(tostring(var.max_cost_per_day), "")
+    } : key => value if var.max_cost_per_day != null },
     { for key, value in {
       FETCH_API_KEYS_URI    = "s3://${local.bucket}/${local.api_keys_key}"
       FETCH_API_KEYS_SHA256 = sha256(local.api_keys_text)

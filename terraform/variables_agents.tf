@@ -10,6 +10,7 @@ variable "groups" {
     llama_args       = optional(string, "")
     root_volume_gib  = optional(number)
     throughput_mibps = optional(number)
+    price_per_hour   = optional(number)
     warm_pool = optional(object({
       min_size                    = optional(number, 0)
       max_group_prepared_capacity = optional(number, 1)
@@ -46,6 +47,11 @@ variable "groups" {
   validation {
     condition     = alltrue([for group in var.groups : group.max_size >= 1 && floor(group.max_size) == group.max_size])
     error_message = "groups: max_size must be a whole number from 1; a group that is not wanted is left out."
+  }
+
+  validation {
+    condition     = alltrue([for group in var.groups : group.price_per_hour == null || coalesce(group.price_per_hour, 1) > 0])
+    error_message = "groups: price_per_hour is what an instance of the group costs in USD an hour, above 0; leave it out if you do not know."
   }
 
   validation {

@@ -118,6 +118,27 @@ variable "asg_wake" {
   }
 }
 
+variable "max_cost_per_day" {
+  description = "Start no further instance once those of the day (UTC) have cost so many USD, by the groups' prices: requests that would need one get 503 `budget_exhausted`, and what runs ends once its answers have. Not given: no such limit."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.max_cost_per_day == null || coalesce(var.max_cost_per_day, 1) > 0
+    error_message = "max_cost_per_day must be above 0; leave it out for no limit."
+  }
+
+  validation {
+    condition     = var.max_cost_per_day == null || var.mode == "scale"
+    error_message = "max_cost_per_day has no meaning with mode = \"metrics-only\", where alarms start instances; leave it out."
+  }
+
+  validation {
+    condition     = var.max_cost_per_day == null || length(local.unpriced_groups) == 0
+    error_message = "max_cost_per_day needs the price of every group; give price_per_hour to ${join(", ", local.unpriced_groups)}."
+  }
+}
+
 variable "balancer_settings" {
   description = "Further flags of `paddock balancer` in their environment form, such as `PADDOCK_KEEPALIVE_STATUS = \"true\"`. They win over the module's."
   type        = map(string)
@@ -137,8 +158,8 @@ variable "balancer_settings" {
   }
 
   validation {
-    condition     = !anytrue([for key in keys(var.balancer_settings) : contains(["PADDOCK_REVERSEPROXY_ADDR", "PADDOCK_MANAGEMENT_ADDR", "PADDOCK_ASG_NAME", "PADDOCK_FLEET"], key)])
-    error_message = "balancer_settings: addresses, groups and fleet are the module's; use proxy_port, groups and mode."
+    condition     = !anytrue([for key in keys(var.balancer_settings) : contains(["PADDOCK_REVERSEPROXY_ADDR", "PADDOCK_MANAGEMENT_ADDR", "PADDOCK_ASG_NAME", "PADDOCK_FLEET", "PADDOCK_STATE_DIR"], key)])
+    error_message = "balancer_settings: addresses, groups, fleet and the state's directory are the module's; use proxy_port, groups and mode."
   }
 
   validation {

@@ -157,6 +157,16 @@ run "a_setting_that_is_the_modules" {
   expect_failures = [var.balancer_settings]
 }
 
+run "a_directory_that_the_unit_may_not_write" {
+  command = plan
+
+  variables {
+    balancer_settings = { PADDOCK_STATE_DIR = "/srv/paddock" }
+  }
+
+  expect_failures = [var.balancer_settings]
+}
+
 run "a_setting_that_is_no_flag" {
   command = plan
 

@@ -24,6 +24,8 @@ module "paddock" {
       max_size       = 2
       llama_cpp      = var.llama_cpp_archive
       llama_args     = "--parallel 4 --ctx-size 32768"
+      # What it costs at present; on demand the prices of infra/prices.json are taken.
+      price_per_hour = 0.42
     },
     {
       name           = "on-demand"
@@ -40,6 +42,7 @@ module "paddock" {
   idle_timeout_minutes = 10
   boot_timeout_minutes = 15
   keep_failed_boot     = true
+  max_cost_per_day     = 12
 
   balancer_instance_type = "t4g.micro"
   cloudwatch_agent       = true

@@ -18,6 +18,21 @@ output "state_command" {
   value       = module.paddock.state_command
 }
 
+output "dashboard_url" {
+  description = "With the port forward: the same as a page, for a browser."
+  value       = module.paddock.dashboard_url
+}
+
+output "dashboard_command" {
+  description = "With the port forward: the same in a terminal."
+  value       = module.paddock.dashboard_command
+}
+
+output "management_token_command" {
+  description = "Prints the management token, which the page asks for."
+  value       = module.paddock.management_token_command
+}
+
 output "monthly_floor" {
   description = "What a month costs in which nobody calls."
   value       = module.paddock.monthly_floor

@@ -18,6 +18,8 @@ module "paddock" {
       spot           = true
       max_size       = 2
       llama_cpp      = var.llama_cpp_archive
+      # An estimate: spot prices change. With it the balancer tells what the instances cost.
+      price_per_hour = 0.45
     },
     {
       name           = "on-demand"
