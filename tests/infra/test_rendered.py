@@ -85,6 +85,12 @@ class NoSecrets(Rendered):
         self.assertIsNone(TOKEN_BY_VALUE.search("FETCH_MODEL_TOKEN_PARAMETER=/x\nBOOT_TOKEN_PARAMETER=/y\n"))
 
 
+def given(role: str, state: Path) -> dict[str, str]:
+    """The role's unit's own environment, with a state directory for %S."""
+    lines = re.findall(r"^Environment=(\w+)=(.*)$", ROLES[role].read_text(), re.M)
+    return {name: value.replace("%S", str(state)) for name, value in lines}
+
+
 def started(role: str, token: Path) -> list[str]:
     """What the role's unit starts, with this machine's program and a token's file."""
     unit = ROLES[role].read_text().replace("\\\n", " ")
@@ -106,7 +112,8 @@ class Settings(Rendered):
             token.write_text("a-token-for-this-test\n")
             lines = [line.split("=", 1) for line in settings.splitlines() if line and not line.startswith("#")]
             environment = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": self.imds.url}
-            environment |= {name: value.strip('"') for name, value in lines}
+            (Path(folder) / "paddock").mkdir()
+            environment |= given(role, Path(folder)) | {name: value.strip('"') for name, value in lines}
             command = [*started(role, token), "--check"]
             return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
@@ -119,7 +126,17 @@ class Settings(Rendered):
 
     def test_the_program_does_not_take_others(self) -> None:
         self.assertEqual(2, self.checked("balancer", "PADDOCK_IDLE_TIMEOUT=wrong\n").returncode)
+        self.assertEqual(2, self.checked("balancer", "PADDOCK_ASG_NAME=a,b\nPADDOCK_PRICE_PER_HOUR=0.4\n").returncode)
+        self.assertEqual(2, self.checked("balancer", "PADDOCK_ASG_NAME=a\nPADDOCK_MAX_COST_PER_DAY=5\n").returncode)
         self.assertEqual(2, self.checked("agent", "PADDOCK_ORPHAN_TIMEOUT=wrong\n").returncode)
+
+    def test_prices_are_those_of_the_groups(self) -> None:
+        """The program's own reading of a limit needs them, so the two are rendered together."""
+        (complete,) = [example for example in self.examples if example.name == "complete"]
+        (file,) = [file for file in complete.settings() if "balancer" in file.name]
+        lines = file.read_text().splitlines()
+        self.assertIn("PADDOCK_PRICE_PER_HOUR=0.42,0.8048", lines)
+        self.assertIn("PADDOCK_MAX_COST_PER_DAY=12", lines)
 
 
 class Rights(Rendered):

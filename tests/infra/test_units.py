@@ -164,6 +164,11 @@ class Units(unittest.TestCase):
         self.assertGreater(int(unit["TimeoutStopSec"][0]), 5 * 60, "--shutdown-grace is 5 minutes")
         self.assertEqual(unit["KillMode"], ["mixed"])
 
+    def test_the_ledger_outlives_a_restart(self) -> None:
+        unit = read(UNITS / "balancer" / "paddock-balancer.service")
+        self.assertEqual(unit["StateDirectory"], ["paddock"])
+        self.assertEqual(unit["Environment"], ["PADDOCK_STATE_DIR=%S/paddock"], "where systemd makes it, and nowhere else may it write")
+
     def test_the_sockets_bear_the_names_that_the_program_knows(self) -> None:
         for name, port in (("proxy", "8080"), ("management", "8085")):
             unit = read(UNITS / "balancer" / f"paddock-{name}.socket")
