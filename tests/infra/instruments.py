@@ -22,6 +22,8 @@ GAUGES_AND_COUNTERS: dict[str, set[str]] = {
     "paddock_upstream_errors_total": {"pool", "kind"},
     "paddock_wakes_total": {"pool", "result"},
     "paddock_aws_calls_total": {"pool", "action", "result"},
+    "paddock_instance_seconds_total": {"pool"},
+    "paddock_cost_usd_total": {"pool"},
     "paddock_build_info": {"version"},
 }
 HISTOGRAMS: dict[str, set[str]] = {
@@ -45,7 +47,7 @@ VALUES: dict[str, set[str]] = {
     "outcome": set(
         "served cancelled broken own bad_request upgrade_refused invalid_api_key forbidden no_server not_found "
         "request_too_large head_timeout body_timeout too_many_connections queue_full queue_timeout no_capacity "
-        "no_agents shutting_down upstream_failed upstream_timeout".split()
+        "budget_exhausted no_agents shutting_down upstream_failed upstream_timeout".split()
     ),
 }
 
