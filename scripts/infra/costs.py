@@ -24,6 +24,10 @@ BOOT_MINUTES = 2
 IDLE_MINUTES = 5
 END_MINUTES = 1
 
+# A line of the access log, and the 26 bytes that CloudWatch Logs adds to each event.
+ACCESS_LINE_BYTES = 500
+REQUESTS = 1_000_000
+
 AGENT_TYPES = ["g6f.large", "g4dn.xlarge", "g5g.xlarge", "g6.xlarge", "g5.xlarge"]
 ENDPOINTS = 6
 ENDPOINT_ZONES = 1
@@ -68,11 +72,13 @@ def idle(prices: dict) -> str:
 def asked_for(prices: dict) -> str:
     hours = prices["hours_per_month"]
     endpoint = prices["interface_endpoint_zone_hour"] * hours
+    access_gb = REQUESTS * ACCESS_LINE_BYTES / 1e9
     rows = [
         [f"`private = true`: {ENDPOINTS} interface endpoints in one zone", usd(ENDPOINTS * ENDPOINT_ZONES * endpoint)],
         ["a NAT gateway (never built by the module)", usd(prices["nat_gateway_hour"] * hours)],
         ["a load balancer (never built by the module)", usd(prices["load_balancer_hour"] * hours)],
         ["the dashboard", usd(prices["dashboard_month"])],
+        [f"the access log of {REQUESTS:,} requests, {access_gb:.1f} GB", usd(access_gb * (prices["logs_ingested_gb"] + prices["logs_stored_gb_month"]))],
         ["a warm pool's stopped instance: its volume of 50 GiB", usd(50 * prices["gp3_gb_month"])],
         ["an image of one's own: its snapshot, 30 GiB", usd(30 * prices["snapshot_gb_month"])],
         ["the CloudWatch Agent: t4g.micro in place of t4g.nano", usd(hours * (prices["instance_hour"]["t4g.micro"] - prices["instance_hour"]["t4g.nano"]))],
