@@ -9,21 +9,8 @@ use serde_json::Value;
 
 use crate::check;
 
-const DOCUMENTS: [&str; 13] = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "docs/testing.md",
-    "docs/aws.md",
-    "docs/aws-groups.md",
-    "docs/secure.md",
-    "docs/waiting.md",
-    "docs/limits.md",
-    "docs/upgrade.md",
-    "docs/observe.md",
-    "docs/terminal.md",
-    "docs/doctor.md",
-    "docs/costs.md",
-];
+/// Beside all of docs/.
+const AT_THE_TOP: [&str; 2] = ["README.md", "CONTRIBUTING.md"];
 const GROUPS: &str = "docs/aws-groups.md";
 const ACTIONS: &str = "terraform/actions.json";
 
@@ -48,6 +35,17 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Every document that a reader may follow.
+fn documents() -> Vec<String> {
+    let mut documents: Vec<String> = AT_THE_TOP.map(str::to_owned).into();
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        documents.extend(name.ends_with(".md").then(|| format!("docs/{name}")));
+    }
+    documents.sort();
+    documents
+}
+
 /// A fenced block.
 pub struct Block {
     language: String,
@@ -60,7 +58,7 @@ pub fn blocks(document: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut is_code = false;
     for line in text.lines() {
-        match (line.strip_prefix("```"), blocks.last_mut()) {
+        match (line.trim_start().strip_prefix("```"), blocks.last_mut()) {
             (Some(language), _) if !is_code => {
                 blocks.push(Block { language: language.trim().to_owned(), lines: Vec::new() });
                 is_code = true;
@@ -86,7 +84,7 @@ fn commands(document: &str) -> Vec<String> {
                 assert!(!started.is_empty(), "{document}: a unit that starts nothing");
                 commands.extend(started.into_iter().map(str::to_owned));
             }
-            "hcl" | "json" | "text" | "yaml" => {}
+            "hcl" | "json" | "text" | "toml" | "yaml" => {}
             language => panic!("{document}: nobody checks blocks of '{language}'"),
         }
     }
@@ -97,7 +95,7 @@ fn commands(document: &str) -> Vec<String> {
 fn every_command_line_is_understood() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
     let mut seen = 0;
-    for document in DOCUMENTS {
+    for document in &documents() {
         for command in commands(document) {
             seen += 1;
             let words: Vec<&str> = command.split_whitespace().skip_while(|word| is_setting(word)).collect();
@@ -130,6 +128,15 @@ fn every_command_line_is_understood() {
                 ["curl", url, ..] => {
                     let is_known = ["http://127.0.0.1:808", "http://ENDPOINT:8080/"];
                     assert!(is_known.iter().any(|start| url.starts_with(start)), "{document}: {command}")
+                }
+                // Its port has no default that lasts, so each line names it.
+                ["llama-server", options @ ..] => {
+                    let is_sound = options.contains(&"--port") && are_options(options);
+                    assert!(is_sound, "{document}: {command}");
+                }
+                ["systemd-run", rest @ ..] => {
+                    let program = rest.iter().position(|word| PROGRAMS.contains(word));
+                    understood(document, &rest[program.expect("it runs the program")..]);
                 }
                 ["sudo", script, ..] if script.starts_with("/usr/local/lib/paddock/") => {
                     let script = script.replace("/usr/local/lib/paddock/", "infra/boot/");
@@ -187,6 +194,36 @@ fn understood(document: &str, words: &[&str]) {
         // Whoever runs this may have forbidden the metadata: then the line was understood that far.
         Err(stop) if stop.to_string().contains("AWS_EC2_METADATA_DISABLED forbids") => {}
         Err(stop) => panic!("{document}: {}: {stop}", words.join(" ")),
+    }
+}
+
+#[test]
+fn every_file_for_config_is_understood() {
+    let folder = check::folder();
+    let mut seen = 0;
+    for document in documents() {
+        for block in blocks(&document).into_iter().filter(|block| block.language == "toml") {
+            seen += 1;
+            let text =
+                block.lines.join("\n").replace("/etc/paddock/", &folder.path("").display().to_string());
+            let file = folder.write("shown.toml", &text);
+            if let Err(stop) =
+                cli::read(["paddock", "balancer", "--check", "--config", file.to_str().unwrap()])
+            {
+                panic!("{document}: {stop}: {text}");
+            }
+        }
+    }
+    assert!(seen > 0, "a file was found");
+}
+
+/// The index names each of them, and says what it is for.
+#[test]
+fn the_index_names_every_document() {
+    let index = fs::read_to_string(root().join("docs/README.md")).unwrap();
+    for document in documents() {
+        let Some(name) = document.strip_prefix("docs/").filter(|name| *name != "README.md") else { continue };
+        assert!(index.contains(&format!("]({name})")), "docs/README.md: it does not name {name}");
     }
 }
 
