@@ -134,10 +134,6 @@ fn every_command_line_is_understood() {
                     let is_sound = options.contains(&"--port") && are_options(options);
                     assert!(is_sound, "{document}: {command}");
                 }
-                ["systemd-run", rest @ ..] => {
-                    let program = rest.iter().position(|word| PROGRAMS.contains(word));
-                    understood(document, &rest[program.expect("it runs the program")..]);
-                }
                 ["sudo", script, ..] if script.starts_with("/usr/local/lib/paddock/") => {
                     let script = script.replace("/usr/local/lib/paddock/", "infra/boot/");
                     assert!(root().join(script).is_file(), "{document}: {command}");

@@ -31,6 +31,9 @@ const SETTINGS: [(&str, &[(&str, &str)]); 2] = [
             ("PADDOCK_MAX_BUFFERED_BYTES", "96MiB"),
             ("PADDOCK_IDLE_TIMEOUT", "5m"),
             ("PADDOCK_CLOUDWATCH_NAMESPACE", "Paddock"),
+            ("PADDOCK_MANAGEMENT_DASHBOARD_ENABLE", "true"),
+            ("PADDOCK_PRICE_PER_HOUR", "0.42,0.8048"),
+            ("PADDOCK_MAX_COST_PER_DAY", "12"),
         ],
     ),
     (
@@ -200,24 +203,29 @@ fn every_command_line_beside_the_units_is_understood() {
     }
     assert!(seen > 0, "the documents' commands were found");
     let is_outputs = |path: &Path| path.file_name().is_some_and(|name| name == "outputs.tf");
+    let mut seen = 0;
     for outputs in files("terraform", is_outputs) {
-        for literal in
-            text(&outputs).split('"').skip(1).step_by(2).filter(|text| text.starts_with("paddock "))
-        {
-            is_understood(
-                &outputs,
-                &filled(literal).split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
-            );
+        let text = text(&outputs).replace("\\\"", "'");
+        for literal in text.split('"').skip(1).step_by(2) {
+            // In front of it a setting may stand.
+            let line = literal.rsplit_once("' ").map_or(literal, |(_, line)| line);
+            if line.starts_with("paddock ") {
+                seen += 1;
+                let words: Vec<String> = filled(line).split_whitespace().map(str::to_owned).collect();
+                is_understood(&outputs, &words);
+            }
         }
     }
+    assert!(seen > 0, "the module's command was found");
 }
 
-/// The literal with an address in place of what Terraform fills in.
+/// The literal with an address, or a port, in place of what Terraform fills in.
 fn filled(literal: &str) -> String {
     let mut parts = literal.split("${");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |all, part| {
         let rest = part.split_once('}').map_or("", |(_, rest)| rest);
-        all + "127.0.0.1:8085" + rest
+        let address = if all.ends_with(':') { "8085" } else { "127.0.0.1:8085" };
+        all + address + rest
     })
 }
