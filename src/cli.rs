@@ -165,7 +165,10 @@ impl Cli {
         match &self.subcommand {
             Subcommand::Balancer(flags) => flags.config.clone(),
             Subcommand::Doctor(flags) => flags.config.clone(),
-            Subcommand::Agent(_) | Subcommand::Dashboard(_) | Subcommand::Key(_) | Subcommand::ExecChild(_) => None,
+            Subcommand::Agent(_)
+            | Subcommand::Dashboard(_)
+            | Subcommand::Key(_)
+            | Subcommand::ExecChild(_) => None,
         }
     }
 }

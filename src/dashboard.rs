@@ -3,8 +3,8 @@
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod terminal;
-pub mod words;
 mod timeline;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -7,7 +7,7 @@ use crate::config::{BalancerConfig, FleetConfig};
 
 /// One line for each matter, the addresses first.
 pub(super) fn of(config: &BalancerConfig, proxy: SocketAddr, management: SocketAddr) -> Vec<String> {
-    vec![
+    let mut lines = vec![
         format!(
             "paddock {}: clients on {proxy} ({}), management on {management} ({})",
             env!("CARGO_PKG_VERSION"),
@@ -18,7 +18,9 @@ pub(super) fn of(config: &BalancerConfig, proxy: SocketAddr, management: SocketA
         format!("never: {}", never(config)),
         format!("requests: {}", requests(config)),
         format!("seen at: {}", seen_at(config, management)),
-    ]
+    ];
+    lines.extend(costs(config).map(|costs| format!("costs: {costs}")));
+    lines
 }
 
 fn clients(config: &BalancerConfig) -> &'static str {
@@ -73,6 +75,28 @@ fn never(config: &BalancerConfig) -> String {
     never.join("; ")
 }
 
+/// What is known of money, and what bounds it. Servers that others start are theirs to pay for.
+fn costs(config: &BalancerConfig) -> Option<String> {
+    if matches!(config.fleet, FleetConfig::None) {
+        return None;
+    }
+    let pool = &config.pool;
+    let prices: Vec<String> = pool.prices.iter().map(|price| format!("${}", price.usd())).collect();
+    let each = match &prices[..] {
+        [] => "unknown (--price-per-hour)".to_owned(),
+        prices => format!("{} an hour each", prices.join(", ")),
+    };
+    let limit = match pool.budget_per_day {
+        Some(most) => format!("none is started that would take a UTC day beyond ${:.2}", most.usd()),
+        None => "no limit (--max-cost-per-day)".to_owned(),
+    };
+    let kept = match &config.state_dir {
+        Some(folder) => format!("kept in {}", folder.display()),
+        None => "not kept over a restart (--state-dir)".to_owned(),
+    };
+    Some(format!("{each}; {limit}; {kept}"))
+}
+
 fn requests(config: &BalancerConfig) -> String {
     let (queue, proxy) = (&config.core, &config.proxy);
     let waiting = match queue.queue_max {
@@ -91,7 +115,7 @@ fn requests(config: &BalancerConfig) -> String {
 
 fn seen_at(config: &BalancerConfig, management: SocketAddr) -> String {
     let mut places = vec![format!("http://{management}/metrics"), "paddock dashboard".to_owned()];
-    if config.wants_dashboard {
+    if config.has_page {
         places.push(format!("http://{management}/dashboard"));
     }
     let statsd = config.statsd.as_ref();
@@ -155,7 +179,8 @@ mod tests {
              servers: 1 to 3 of llama-server; started when a request waits, ended after 1m 30s without work\n\
              never: runs more than 3 at once; ends one that serves, or that boots for less than 2m\n\
              requests: none may wait, up to 32MiB each and 256MiB in all; connections: 16384; threads: 2\n\
-             seen at: http://0.0.0.0:9085/metrics, paddock dashboard, http://0.0.0.0:9085/dashboard"
+             seen at: http://0.0.0.0:9085/metrics, paddock dashboard, http://0.0.0.0:9085/dashboard\n\
+             costs: unknown (--price-per-hour); no limit (--max-cost-per-day); not kept over a restart (--state-dir)"
         );
     }
 
@@ -164,7 +189,8 @@ mod tests {
         assert_eq!(
             summary(
                 "--management-addr [::]:8085 --management-token sesame --asg-name spot --asg-name on-demand --max-instances 2 \
-                 --max-buffered-requests 1 --statsd-addr localhost:8125 --cloudwatch-namespace Team/llama"
+                 --max-buffered-requests 1 --statsd-addr localhost:8125 --cloudwatch-namespace Team/llama \
+                 --price-per-hour 0.2,g5.xlarge --max-cost-per-day 7.5 --state-dir /var/lib/paddock"
             ),
             "clients on 127.0.0.1:8080 (open to everybody who reaches it), management on [::]:8085 (by token)\n\
              servers: 0 to 2 of the Auto Scaling groups spot, on-demand, tried in this order; started when a request waits, \
@@ -172,7 +198,8 @@ mod tests {
              never: runs more than 2 at once; ends one that serves, or that boots for less than 10m; changes of a group more \
              than its desired capacity and one tag\n\
              requests: 1 may wait for 10m, up to 32MiB each and 256MiB in all; connections: 16384; threads: 2\n\
-             seen at: http://[::]:8085/metrics, paddock dashboard, StatsD localhost:8125 every 10s, CloudWatch Team/llama"
+             seen at: http://[::]:8085/metrics, paddock dashboard, StatsD localhost:8125 every 10s, CloudWatch Team/llama\n\
+             costs: $0.2, $1.006 an hour each; none is started that would take a UTC day beyond $7.50; kept in /var/lib/paddock"
         );
         assert!(
             summary("--asg-name gpu").contains("\nservers: 0 to 1 of the Auto Scaling group gpu; started")

@@ -81,6 +81,7 @@ fn draining(agent: &Agent, state: &Snapshot) -> Option<String> {
         Drain::Idle => "it was idle",
         Drain::Fault => "it did not come up, or was not heard",
         Drain::Notice => "its group ends it",
+        Drain::Budget => "the day has cost as much as it may",
     };
     Some(format!("draining because {why}"))
 }

@@ -26,6 +26,7 @@ const DRAINS = {
   idle: 'it was not needed any more',
   fault: 'it did not come up in time, or was not heard for long',
   notice: 'its fleet ends it',
+  budget: 'the day has cost as much as it may',
 };
 
 /**

@@ -86,6 +86,7 @@ fn drains_have_their_reasons() {
         (Drain::Idle, "draining because it was idle"),
         (Drain::Fault, "draining because it did not come up, or was not heard"),
         (Drain::Notice, "draining because its group ends it"),
+        (Drain::Budget, "draining because the day has cost as much as it may"),
     ] {
         let mut state = sample::booting();
         state.agents = sample::serving().agents;
