@@ -91,7 +91,7 @@ fn doctor_takes_the_flags_of_balancer_and_agent() {
     let command = Cli::command();
     let of = |name: &str| command.find_subcommand(name).unwrap();
     let others = || of("balancer").get_arguments().chain(of("agent").get_arguments());
-    let is_shared = |long: &&str| !["json", "state-dir"].contains(long);
+    let is_shared = |long: &&str| *long != "json";
     let mut flags = 0;
     for flag in of("doctor").get_arguments() {
         let Some(long) = flag.get_long().filter(is_shared) else { continue };

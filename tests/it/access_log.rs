@@ -335,6 +335,14 @@ async fn with_too_many_connections_and_no_capacity() -> Vec<Value> {
     until_all_are_logged(&paddock).await
 }
 
+async fn on_a_day_that_may_cost_nothing() -> Vec<Value> {
+    let limit = ["--price-per-hour", "1", "--max-cost-per-day", "0.000001"];
+    let paddock = balancer(&[&limit[..], &["--", "no-such-llama-server", "--port", "{port}"]].concat()).await;
+    assert_eq!(ask(&paddock, request("spent", "POST", CHAT, "", &chat(json!({})))).await.status, 503);
+    assert_eq!(line(&paddock, "spent").await["outcome"], "budget_exhausted");
+    until_all_are_logged(&paddock).await
+}
+
 /// The fields in the table of the document.
 fn documented() -> BTreeSet<String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/observe.md");
@@ -346,13 +354,14 @@ fn documented() -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_request_leaves_one_line_whatever_becomes_of_it() {
-    let (mut all, more, keys, many) = tokio::join!(
+    let (mut all, more, keys, many, spent) = tokio::join!(
         refused_without_a_server(),
         through_a_server(),
         behind_keys_and_proxies(),
         with_too_many_connections_and_no_capacity(),
+        on_a_day_that_may_cost_nothing(),
     );
-    all.extend([more, keys, many].concat());
+    all.extend([more, keys, many, spent].concat());
     let outcomes: BTreeSet<String> = logged(&all).into_keys().collect();
     let known = Outcome::ALL.iter().map(|outcome| Outcome::value(*outcome).to_owned()).collect();
     assert_eq!(outcomes, known, "each outcome was seen, and no other");
