@@ -23,7 +23,7 @@ async function crowd(world, { slots, requests }) {
 
 scene('three agents and a queue', async (world) => {
   const command = [process.execPath, LLAMA, '{port}', '800', '4', 'hold'];
-  const options = ['--max-instances', '3', '--slots-per-instance', '4'];
+  const options = ['--max-instances', '3', '--slots-per-instance', '4', '--price-per-hour', '1.006'];
   const balancer = await world.balancer({ command, options });
   const page = await world.page(balancer.page);
   const requests = Array.from({ length: 17 }, () => world.ask(balancer));
