@@ -78,7 +78,7 @@ check:
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items
 
 bench:
-	cargo bench --bench decision --bench handover --bench wake --bench peers
+	cargo bench --bench decision --bench handover --bench wake --bench peers --bench watchers
 
 soak:
 	cargo bench --bench soak

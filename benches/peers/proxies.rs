@@ -149,6 +149,12 @@ impl Running {
         self.addr
     }
 
+    /// Where Paddock's agents report, and people watch.
+    #[allow(dead_code, reason = "the bench of those who watch asks for it")]
+    pub fn management(&self) -> SocketAddr {
+        self.management
+    }
+
     /// From its start to its first answer: a little after it accepted its first connection.
     pub fn start_seconds(&self) -> f64 {
         self.start_seconds

@@ -30,7 +30,7 @@ pub fn command(addr: SocketAddr, management: SocketAddr) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(["balancer", "--worker-threads", "2", "--shutdown-grace", "1s"]);
     command.args(["--reverseproxy-addr", &addr.to_string(), "--management-addr", &management.to_string()]);
-    command.envs(LIMITS);
+    command.envs(LIMITS).env("PADDOCK_ACCESS_LOG", "off");
     command
 }
 
