@@ -37,7 +37,7 @@ const NO_BUFFERING: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffe
 
 /// Watchers are told in so many groups, one after the other within each interval: a thousand writes at once would hold up
 /// the machine's other work for as long as they take.
-const GROUPS: usize = 32;
+const GROUPS: usize = 128;
 
 /// A group is filled before the next one: few watchers are told at once.
 const GROUP_WATCHERS: usize = WATCHERS_MAX / GROUPS;
