@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tempfile::NamedTempFile;
+
 use super::*;
 use crate::config::{FleetConfig, LogFormat, Secret};
 use crate::dashboard::terminal::Show;
@@ -45,23 +47,17 @@ fn wrong(line: &str) -> String {
 }
 
 /// A file that is gone when it is dropped.
-struct File(PathBuf);
+struct File(NamedTempFile);
 
 impl File {
     fn new(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("paddock-{}-{name}", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        Self(path)
+        let file = NamedTempFile::with_suffix(name).unwrap();
+        std::fs::write(&file, text).unwrap();
+        Self(file)
     }
 
     fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        self.0.path().to_str().unwrap()
     }
 }
 

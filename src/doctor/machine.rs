@@ -192,11 +192,9 @@ mod tests {
 
     #[test]
     fn a_folder_that_can_be_written_is_left_as_it_was() {
-        let folder = std::env::temp_dir().join(format!("paddock-doctor-test-{}", std::process::id()));
-        assert_eq!(state_dir(&folder).verdict, Verdict::Fail, "it is not there");
-        fs::create_dir(&folder).unwrap();
-        assert_eq!(state_dir(&folder).verdict, Verdict::Ok);
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(state_dir(&folder.path().join("missing")).verdict, Verdict::Fail);
+        assert_eq!(state_dir(folder.path()).verdict, Verdict::Ok);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
-        fs::remove_dir(&folder).unwrap();
     }
 }

@@ -49,10 +49,10 @@ async fn what_is_written_in_place_and_what_is_renamed_are_seen() {
 async fn a_link_that_points_elsewhere_is_a_change() {
     let folder = Folder::new();
     let (one, two) = (folder.write("1", "one"), folder.write("2", "two"));
-    let link = folder.0.join("link");
+    let link = folder.path().join("link");
     std::os::unix::fs::symlink(one, &link).unwrap();
     let loads = watching(Watch::new(vec![link.clone()]));
-    let beside = folder.0.join("beside");
+    let beside = folder.path().join("beside");
     std::os::unix::fs::symlink(two, &beside).unwrap();
     fs::rename(beside, link).unwrap();
     until(&loads, &["two"]).await;

@@ -1,17 +1,15 @@
 //! The `paddock` program itself, as a process.
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::process::{ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::http;
@@ -21,8 +19,6 @@ use super::wait::{eventually, free_addr};
 const START_MAX: Duration = Duration::from_secs(20);
 /// From whatever ends it to its end.
 const END_MAX: Duration = Duration::from_secs(60);
-/// From its end to the last of its output.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 
 /// Where the EC2 instance metadata is.
 pub const IMDS_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
@@ -35,8 +31,9 @@ pub struct Program {
     name: String,
     child: Child,
     pid: Pid,
-    output: Arc<Mutex<String>>,
-    readers: Vec<JoinHandle<()>>,
+    /// Both streams go to one file: what was written before an answer is there to be read when the answer is. A pipe
+    /// would have to be emptied first.
+    output: File,
 }
 
 impl Program {
@@ -47,7 +44,7 @@ impl Program {
 
     /// The same with these variables. AWS is what they say, and nothing otherwise.
     pub fn spawn_in(command: &[String], environment: &[(&str, &str)]) -> Self {
-        Self::spawn_with(command, environment, Stdio::null(), Stdio::piped())
+        Self::spawn_with(command, environment, Stdio::null(), None)
     }
 
     /// The same with these listening sockets, as a service manager hands them over: the first for clients, the second
@@ -62,37 +59,45 @@ impl Program {
         let script = "exec 3<&0 4<&1 0</dev/null 1>&2; export LISTEN_FDS=2 LISTEN_PID=$$; exec \"$@\"";
         let words = ["sh", "-c", script, "sh"].map(str::to_owned);
         let [first, second] = sockets.map(|socket| OwnedFd::from(socket.try_clone().unwrap()));
-        Self::spawn_with(&[&words, command].concat(), environment, first.into(), second.into())
+        Self::spawn_with(&[&words, command].concat(), environment, first.into(), Some(second.into()))
     }
 
-    fn spawn_with(command: &[String], environment: &[(&str, &str)], stdin: Stdio, stdout: Stdio) -> Self {
+    /// `stdout` is its output unless it is something else.
+    fn spawn_with(
+        command: &[String],
+        environment: &[(&str, &str)],
+        stdin: Stdio,
+        stdout: Option<Stdio>,
+    ) -> Self {
         let name = command.join(" ");
         let mut process = Command::new(&command[0]);
         without_aws(&mut process);
         if environment.iter().any(|(name, _)| *name == IMDS_ENDPOINT) {
             process.env_remove(IMDS_DISABLED);
         }
-        let mut child = process
+        let output = tempfile::tempfile().unwrap();
+        let stream = || Stdio::from(output.try_clone().unwrap());
+        let child = process
             .args(&command[1..])
             .envs(environment.iter().copied())
             .stdin(stdin)
-            .stdout(stdout)
-            .stderr(Stdio::piped())
+            .stdout(stdout.unwrap_or_else(stream))
+            .stderr(stream())
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let pid = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
-        let output = Arc::new(Mutex::new(String::new()));
-        let mut readers = vec![tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(&output)))];
-        if let Some(stdout) = child.stdout.take() {
-            readers.push(tokio::spawn(collect(stdout, Arc::clone(&output))));
-        }
-        Self { name, child, pid, output, readers }
+        Self { name, child, pid, output }
     }
 
-    /// What it has written so far, both streams.
+    /// The lines that it has written so far, both streams. Once its end was waited for, all that it wrote.
     pub fn output(&self) -> String {
-        self.output.lock().unwrap().clone()
+        let mut bytes = vec![0; self.output.metadata().unwrap().len().try_into().unwrap()];
+        self.output.read_exact_at(&mut bytes, 0).unwrap();
+        if self.child.id().is_some() {
+            bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1));
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     pub fn pid(&self) -> u32 {
@@ -122,9 +127,6 @@ impl Program {
         let Ok(status) = timeout(END_MAX, self.child.wait()).await else {
             panic!("{} did not end within {END_MAX:?}", self.name)
         };
-        // What it wrote last may still be in the pipe. One that it left to a child of its own does not end with it.
-        let read = join_all(self.readers.drain(..));
-        let _ = timeout(LAST_WORDS_MAX, read).await;
         status.unwrap()
     }
 
@@ -152,15 +154,6 @@ impl Drop for Program {
         if std::thread::panicking() {
             eprintln!("--- output of {}\n{}---", self.name, self.output());
         }
-    }
-}
-
-async fn collect(stream: impl AsyncRead + Unpin, output: Arc<Mutex<String>>) {
-    let mut lines = BufReader::new(stream).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let mut output = output.lock().unwrap();
-        output.push_str(&line);
-        output.push('\n');
     }
 }
 

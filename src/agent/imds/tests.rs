@@ -174,24 +174,17 @@ async fn addresses_are_located() {
 }
 
 /// A `/sys` of its own, gone when it is dropped.
-struct Sys(std::path::PathBuf);
+struct Sys(tempfile::TempDir);
 
 impl Sys {
     fn new(files: &[(&str, &str)]) -> Self {
-        let root = std::env::temp_dir().join(format!("paddock-sys-{:016x}", fastrand::u64(..)));
-        std::fs::create_dir(&root).unwrap();
+        let root = tempfile::tempdir().unwrap();
         for (file, text) in files {
-            let file = root.join(file);
+            let file = root.path().join(file);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, text).unwrap();
         }
         Self(root)
-    }
-}
-
-impl Drop for Sys {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -216,6 +209,6 @@ fn only_ec2_is_asked() {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        assert_eq!(Presence::of(variable, &sys.0), presence, "{variables:?} {files:?}");
+        assert_eq!(Presence::of(variable, sys.0.path()), presence, "{variables:?} {files:?}");
     }
 }

@@ -1,40 +1,38 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
+use tempfile::TempDir;
+
 use super::*;
 use crate::core::{GroupId, Usage};
 
 const WALL: Duration = Duration::from_secs(1_795_500_000);
 
-struct Dir(PathBuf);
+struct Dir(TempDir);
 
 impl Dir {
     fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("paddock-ledger-{:016x}", fastrand::u64(..)));
-        fs::create_dir(&path).unwrap();
-        Self(path)
+        Self(TempDir::with_prefix("paddock-ledger-").unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
     }
 
     fn open(&self, groups: &[&str]) -> (Store, Option<LedgerRecord>) {
-        Store::open(&self.0, groups.iter().map(|&name| name.into()).collect(), WALL).unwrap()
+        Store::open(self.path(), groups.iter().map(|&name| name.into()).collect(), WALL).unwrap()
     }
 
     fn text(&self) -> String {
-        fs::read_to_string(self.0.join(FILE_NAME)).unwrap()
+        fs::read_to_string(self.path().join(FILE_NAME)).unwrap()
     }
 
     fn names(&self) -> Vec<String> {
         let entries =
-            fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = entries.collect();
         names.sort();
         names
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -110,12 +108,12 @@ fn a_damaged_file_is_set_aside() {
         broken(&Day::of(WALL).to_string().replace("2026", "\"2026"), "\"2026-13-01"),
     ] {
         let dir = Dir::new();
-        fs::write(dir.0.join(FILE_NAME), &text).unwrap();
+        fs::write(dir.path().join(FILE_NAME), &text).unwrap();
         let (mut store, found) = dir.open(&["spot", "on demand"]);
         assert_eq!(found, None, "{text}");
         let aside = format!("{FILE_NAME}.damaged-{}", WALL.as_secs());
         assert_eq!(dir.names(), [FILE_NAME.to_owned(), aside.clone()]);
-        assert_eq!(fs::read_to_string(dir.0.join(aside)).unwrap(), text);
+        assert_eq!(fs::read_to_string(dir.path().join(aside)).unwrap(), text);
         store.keep(&record(11));
         assert_eq!(dir.open(&["spot", "on demand"]).1, Some(record(11)));
     }
@@ -141,13 +139,13 @@ fn a_balancer_does_not_write_over_its_successor() {
 #[test]
 fn a_directory_that_is_of_no_use_is_said_at_the_start() {
     let dir = Dir::new();
-    let missing = Store::open(&dir.0.join("missing"), Vec::new(), WALL).unwrap_err().to_string();
+    let missing = Store::open(&dir.path().join("missing"), Vec::new(), WALL).unwrap_err().to_string();
     assert!(missing.starts_with("--state-dir: '") && missing.contains("cannot be written to"), "{missing}");
-    fs::write(dir.0.join("file"), "").unwrap();
-    let file = Store::open(&dir.0.join("file"), Vec::new(), WALL).unwrap_err().to_string();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let file = Store::open(&dir.path().join("file"), Vec::new(), WALL).unwrap_err().to_string();
     assert!(file.contains("Not a directory"), "{file}");
-    fs::create_dir(dir.0.join(FILE_NAME)).unwrap();
-    let taken = Store::open(&dir.0, Vec::new(), WALL).unwrap_err().to_string();
+    fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
+    let taken = Store::open(dir.path(), Vec::new(), WALL).unwrap_err().to_string();
     assert!(taken.contains("cannot be read"), "{taken}");
 }
 
@@ -157,20 +155,20 @@ fn what_cannot_be_written_later_is_written_once_it_can_be() {
     let (mut store, _) = dir.open(&["spot", "on demand"]);
     store.keep(&record(10));
     // The directory vanishes, as when a disk is unmounted.
-    let away = dir.0.with_extension("away");
-    fs::rename(&dir.0, &away).unwrap();
+    let away = dir.path().with_extension("away");
+    fs::rename(dir.path(), &away).unwrap();
     store.keep(&record(11));
     assert!(store.is_failing);
     store.keep(&record(12));
-    fs::rename(&away, &dir.0).unwrap();
+    fs::rename(&away, dir.path()).unwrap();
     assert!(dir.text().contains("10000000001"), "the old one is whole");
     // A step later fails: something stands where the file is to go. (Root may write everywhere, so no permission helps.)
-    fs::remove_file(dir.0.join(FILE_NAME)).unwrap();
-    fs::create_dir_all(dir.0.join(FILE_NAME).join("x")).unwrap();
+    fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
+    fs::create_dir_all(dir.path().join(FILE_NAME).join("x")).unwrap();
     store.keep(&record(12));
     assert!(store.is_failing);
     assert_eq!(dir.names(), [FILE_NAME], "nothing is left beside it");
-    fs::remove_dir_all(dir.0.join(FILE_NAME)).unwrap();
+    fs::remove_dir_all(dir.path().join(FILE_NAME)).unwrap();
     store.keep(&record(12));
     assert!(!store.is_failing);
     assert_eq!(dir.open(&["spot", "on demand"]).1, Some(record(12)));
@@ -182,7 +180,7 @@ fn a_full_disk_leaves_the_old_file() {
     let dir = Dir::new();
     let (mut store, _) = dir.open(&["spot", "on demand"]);
     store.keep(&record(10));
-    let beside = dir.0.join(format!("{FILE_NAME}.new-{}", std::process::id()));
+    let beside = dir.path().join(format!("{FILE_NAME}.new-{}", std::process::id()));
     std::os::unix::fs::symlink("/dev/full", &beside).unwrap();
     store.keep(&record(11));
     assert!(store.is_failing && dir.text().contains("10000000001"));
@@ -194,9 +192,9 @@ fn a_full_disk_leaves_the_old_file() {
 #[test]
 fn a_directory_without_the_right_to_write_is_said() {
     let dir = Dir::new();
-    fs::set_permissions(&dir.0, fs::Permissions::from_mode(0o500)).unwrap();
-    let opened = Store::open(&dir.0, Vec::new(), WALL);
-    fs::set_permissions(&dir.0, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    let opened = Store::open(dir.path(), Vec::new(), WALL);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
     // Root may write there.
     if !rustix::process::geteuid().is_root() {
         let error = opened.unwrap_err().to_string();

@@ -23,13 +23,13 @@ fn each_mistake_is_one_line_with_flag_file_and_mend() {
     let rubbish = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (cert, key, says) in [
         (
-            folder.0.join("no"),
+            folder.path().join("no"),
             good_key.clone(),
             &["--tls-cert: '", "/no' cannot be read (No such file", "; give"][..],
         ),
         (
             good_cert.clone(),
-            folder.0.join("no"),
+            folder.path().join("no"),
             &["--tls-key: '", "/no' cannot be read (No such file", "; give"],
         ),
         (good_key.clone(), good_key.clone(), &["--tls-cert: '", "/key' holds no certificate; give"]),
