@@ -31,7 +31,7 @@ async fn failed(settings: &[(&str, &str)]) -> (Value, String) {
     .await;
     assert_eq!(http::get(paddock.proxy(), "/health").await.status, 200, "clients are served all the same");
     assert_eq!(state["cloudwatch"]["puts"], 0);
-    (state, paddock.output())
+    (state, paddock.until_says("CloudWatch gets no metrics").await)
 }
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "secret")];

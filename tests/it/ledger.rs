@@ -187,7 +187,7 @@ async fn a_damaged_file_is_set_aside_and_said() {
     let folder = Folder::new();
     folder.write(FILE_NAME, "{\"version\": 1, \"balancer\": 3");
     let paddock = Paddock::start(&["--state-dir", &folder.path("").display().to_string()]).await;
-    let said = paddock.output();
+    let said = paddock.until_says("clients on").await;
     let lines: Vec<&str> = said.lines().filter(|line| line.contains("damaged")).collect();
     assert!(matches!(lines[..], [line] if line.contains("WARN") && line.contains("set aside")), "{said}");
     let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

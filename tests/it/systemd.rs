@@ -229,9 +229,8 @@ async fn named_sockets_are_taken_as_systemd_hands_them_over() {
     client.send(authorized).await;
     assert_eq!(client.head().await.status, 200);
     drop(client);
-    let summary = program.output();
     for place in [format!("clients on {proxy} "), format!("management on {management} ")] {
-        assert!(summary.contains(&place), "{place}: {summary}");
+        program.until_says(&place).await;
     }
     program.sigterm();
     assert!(program.wait().await.success(), "{}", program.output());

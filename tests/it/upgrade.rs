@@ -264,9 +264,7 @@ async fn names_tell_inherited_sockets_apart() {
     let words = [env!("CARGO_BIN_EXE_paddock"), "balancer"].map(str::to_owned);
     let mut program = Program::spawn_inheriting(&words, &names, [&management, &clients]);
     program.until_answers(management.local_addr().unwrap(), "/api/v1/state").await;
-    let summary = program.output();
     for (whose, socket) in [("clients", &clients), ("management", &management)] {
-        let place = format!("{whose} on {} ", socket.local_addr().unwrap());
-        assert!(summary.contains(&place), "{place}: {summary}");
+        program.until_says(&format!("{whose} on {} ", socket.local_addr().unwrap())).await;
     }
 }

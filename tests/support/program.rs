@@ -17,6 +17,8 @@ use super::wait::{eventually, free_addr};
 
 /// From its start to its first answer on the management address.
 const START_MAX: Duration = Duration::from_secs(20);
+/// From an event to its line: a thread of its own writes the log.
+const SAID_MAX: Duration = Duration::from_secs(30);
 /// From whatever ends it to its end.
 const END_MAX: Duration = Duration::from_secs(60);
 
@@ -31,8 +33,7 @@ pub struct Program {
     name: String,
     child: Child,
     pid: Pid,
-    /// Both streams go to one file: what was written before an answer is there to be read when the answer is. A pipe
-    /// would have to be emptied first.
+    /// Where both streams go. A pipe would have to be emptied by somebody, who comes to it when it suits them.
     output: File,
 }
 
@@ -98,6 +99,15 @@ impl Program {
             bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1));
         }
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The output, once it holds `text`.
+    pub async fn until_says(&self, text: &str) -> String {
+        eventually(&format!("'{text}' from {}", self.name), SAID_MAX, async || {
+            let output = self.output();
+            output.contains(text).then_some(output)
+        })
+        .await
     }
 
     pub fn pid(&self) -> u32 {
@@ -269,6 +279,11 @@ impl Paddock {
     /// What it has written so far.
     pub fn output(&self) -> String {
         self.program.output()
+    }
+
+    /// The output, once it holds `text`.
+    pub async fn until_says(&self, text: &str) -> String {
+        self.program.until_says(text).await
     }
 
     /// Asks it to drain and end.

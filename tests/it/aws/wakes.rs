@@ -72,7 +72,7 @@ async fn shrink_stops_at_the_groups_min_size() {
     assert_eq!((group.desired(), group.instances().len()), (1, 1));
     let calls = scene.aws.calls_of("TerminateInstanceInAutoScalingGroup");
     assert_eq!(calls.len(), 1, "no end below MinSize was even asked for");
-    assert!(scene.paddock.output().contains("its MinSize is 1"), "{}", scene.paddock.output());
+    scene.paddock.until_says("its MinSize is 1").await;
     scene.assert_no_harm();
 }
 
