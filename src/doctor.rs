@@ -1,7 +1,9 @@
 //! `paddock doctor`: looks at a set-up from where it stands, and says what is wrong and how to mend it.
 //!
-//! It changes nothing. What it asks of AWS beyond looking can have no effect: the desired capacity that a group has
-//! already, and only while nobody works on the group; the end of an instance that does not exist.
+//! It changes nothing. What it asks of AWS beyond looking is what is there already: the desired capacity that a group has,
+//! and only while nobody is known to work on the group; and the end of an instance that does not exist. One window remains:
+//! whoever changes the wish between the last look at it and the question, and is neither a balancer that was asked nor one
+//! that has marked the group, has it set back.
 //!
 //! What is asked for is decided by what is given: the flags are those of the balancer and of the agent, so that it runs
 //! in the environment of either. Each file asks about one kind of thing, and judges the answers in functions of their own.
@@ -13,6 +15,7 @@ mod metadata;
 mod network;
 mod report;
 mod skew;
+mod work;
 
 use std::path::PathBuf;
 
@@ -82,12 +85,14 @@ impl DoctorConfig {
 /// minute and a half, whoever is silent.
 pub async fn examine(config: &DoctorConfig, clock: Clock) -> Report {
     let skews = Skews::new(clock);
-    let of_aws = async {
-        let (metadata, instance) = metadata::look(config).await;
-        (metadata, group::look(config, instance, clock, &skews).await)
+    // Nothing is asked of groups before balancers have said what they work on.
+    let of_groups = async {
+        let (network, (metadata, instance)) =
+            tokio::join!(network::look(config, &skews), metadata::look(config));
+        let groups = group::look(config, instance, &network.work, clock, &skews).await;
+        (network, metadata, groups)
     };
-    let (network, llamacpp, (metadata, groups)) =
-        tokio::join!(network::look(config, &skews), llamacpp::look(config), of_aws);
+    let (llamacpp, (network, metadata, groups)) = tokio::join!(llamacpp::look(config), of_groups);
     let parts = [
         network.checks,
         llamacpp,

@@ -1,12 +1,12 @@
 //! Auto Scaling groups, the balancer's and the agent's own: whether they are as they should be, and what the credentials
 //! here may do to them.
 //!
-//! Auto Scaling has no dry run. So each action is asked in a way that cannot have an effect, or is not asked, and the check
-//! says why:
+//! Auto Scaling has no dry run. So each action is asked for what is there already, or of nothing that exists, or not at
+//! all, and the check says why:
 //!
 //! 1. Whatever only describes is asked.
-//! 2. `SetDesiredCapacity` to the present value, on a group where nothing moves and on which no balancer works, read anew
-//!    just before.
+//! 2. `SetDesiredCapacity` to the present value, on a group where nothing moves, on which no balancer that was asked works
+//!    and which none has marked, read anew just before.
 //! 3. `TerminateInstanceInAutoScalingGroup`, `CompleteLifecycleAction` and `RecordLifecycleActionHeartbeat` of an instance
 //!    that does not exist: AWS says 'not found' to whom it allows them.
 //! 4. `CreateOrUpdateTags`, `LaunchInstances` and `PutMetricData` would write, launch and put whatever they are given.
@@ -27,6 +27,7 @@ use tokio::time::timeout;
 use super::DoctorConfig;
 use super::report::Check;
 use super::skew::{NoteDates, Skews};
+use super::work::Work;
 use crate::aws::{self, CallError};
 use crate::clock::Clock;
 use crate::fleet::AsgWake;
@@ -51,10 +52,12 @@ const DESCRIBE: &str = "autoscaling:DescribeAutoScalingGroups";
 const COMPLETE: &str = "autoscaling:CompleteLifecycleAction";
 const HEARTBEAT: &str = "autoscaling:RecordLifecycleActionHeartbeat";
 
-/// The groups that are given, and the one that this machine belongs to if its agent acts on it. `instance` is this machine.
+/// The groups that are given, and the one that this machine belongs to if its agent acts on it. `instance` is this machine;
+/// `work` is what balancers say they do.
 pub(super) async fn look(
     config: &DoctorConfig,
     instance: Option<String>,
+    work: &Work,
     clock: Clock,
     skews: &Skews,
 ) -> Vec<Check> {
@@ -69,7 +72,7 @@ pub(super) async fn look(
     };
     let mut checks = Vec::new();
     if !config.groups.is_empty() {
-        checks.extend(aws.balancers(config).await);
+        checks.extend(aws.balancers(config, work).await);
     }
     if acts {
         checks.extend(aws.agents(config, instance).await);
@@ -102,7 +105,7 @@ impl Aws {
     }
 
     /// What the balancer needs.
-    async fn balancers(&self, config: &DoctorConfig) -> Vec<Check> {
+    async fn balancers(&self, config: &DoctorConfig, work: &Work) -> Vec<Check> {
         let found = match self.describe(&config.groups).await {
             Ok(found) => found,
             Err(error) => {
@@ -119,7 +122,7 @@ impl Aws {
         let region = self.reader.config().region().map_or("this region", AsRef::as_ref);
         let mut checks = vec![Check::ok("aws", "", format!("{DESCRIBE} is allowed in {region}"))];
         let groups = config.groups.iter().map(async |name| match found.get(name) {
-            Some(group) => self.group(name, group, config).await,
+            Some(group) => self.group(name, group, config, work).await,
             None => vec![Check::fail(
                 "group",
                 name,
@@ -133,13 +136,19 @@ impl Aws {
         checks
     }
 
-    async fn group(&self, name: &str, group: &AutoScalingGroup, config: &DoctorConfig) -> Vec<Check> {
+    async fn group(
+        &self,
+        name: &str,
+        group: &AutoScalingGroup,
+        config: &DoctorConfig,
+        work: &Work,
+    ) -> Vec<Check> {
         let wall = self.clock.now().wall;
         let (hooks, activities, desired) =
-            tokio::join!(self.hooks(name), self.activities(name), self.set_present(name, group));
+            tokio::join!(self.hooks(name), self.activities(name), self.set_present(name, group, work));
         let mut checks = judge::group(name, group, config.instances_max, config.wake);
         checks.push(activities);
-        checks.extend(judge::claims(name, group, wall));
+        checks.extend(judge::claims(name, group, wall, work.is_on(name)));
         checks.push(judge::set_desired(name, desired));
         if config.wake == AsgWake::LaunchInstances {
             let why = "autoscaling:LaunchInstances and ec2:CreateFleet are not asked, for they would launch; the balancer's \
@@ -260,7 +269,11 @@ impl Aws {
         &self,
         name: &str,
         seen: &AutoScalingGroup,
+        work: &Work,
     ) -> Result<Result<i32, CallError>, String> {
+        if let Some(why) = work.forbids(name) {
+            return Err(judge::left_alone(&why));
+        }
         let wall = self.clock.now().wall;
         let before = judge::present_capacity(seen, wall)?;
         let read = self.describe(&[name.to_owned()]).await.map_err(|error| error.to_string())?;

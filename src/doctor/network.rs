@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::DoctorConfig;
 use super::report::Check;
 use super::skew::Skews;
+use super::work::Work;
 use crate::agent::{Imds, ReadError, cause, read_body};
 use crate::config::{HostPort, Secret};
 use crate::metrics::cloudwatch::PutsSnapshot;
@@ -38,6 +39,8 @@ pub(super) struct Found {
     pub(super) checks: Vec<Check>,
     /// How publishing to CloudWatch goes, by the first balancer that tells.
     pub(super) puts: Option<PutsSnapshot>,
+    /// What balancers work on.
+    pub(super) work: Work,
 }
 
 pub(super) async fn look(config: &DoctorConfig, skews: &Skews) -> Found {
@@ -46,7 +49,9 @@ pub(super) async fn look(config: &DoctorConfig, skews: &Skews) -> Found {
         Ok(client) => client,
         Err(error) => {
             let check = Check::told("proxy", "", super::Verdict::Fail, format!("no HTTP client ({error})"));
-            return Found { checks: vec![check], puts: None };
+            let mut work = Work::default();
+            config.management.iter().for_each(|address| work.untold(&address.to_string()));
+            return Found { checks: vec![check], puts: None, work };
         }
     };
     let proxy = config.proxy.as_ref().map(|address| proxy(&client, address, config.tls.is_some()));
@@ -55,10 +60,16 @@ pub(super) async fn look(config: &DoctorConfig, skews: &Skews) -> Found {
     let statsd = config.statsd.as_ref().map(statsd);
     let (proxy, managements, statsd) =
         tokio::join!(OptionFuture::from(proxy), join_all(managements), OptionFuture::from(statsd));
-    let mut found = Found { checks: proxy.into_iter().collect(), puts: None };
-    for (checks, puts) in managements {
+    let mut found = Found { checks: proxy.into_iter().collect(), puts: None, work: Work::default() };
+    for (address, (checks, state)) in config.management.iter().zip(managements) {
         found.checks.extend(checks);
-        found.puts = found.puts.or(puts);
+        match state {
+            Some(state) => {
+                found.work.told(state.groups());
+                found.puts = found.puts.or(state.cloudwatch);
+            }
+            None => found.work.untold(&address.to_string()),
+        }
     }
     if config.management.is_empty() {
         found.checks.push(Check::skip(
@@ -215,7 +226,27 @@ struct State {
     #[serde(default)]
     agents: Vec<Agent>,
     #[serde(default)]
+    pools: Vec<Pool>,
+    #[serde(default)]
     cloudwatch: Option<PutsSnapshot>,
+}
+
+impl State {
+    /// What the groups are called that it works on.
+    fn groups(&self) -> impl Iterator<Item = String> {
+        self.pools.iter().flat_map(|pool| &pool.groups).filter_map(|group| group.name.clone())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Pool {
+    #[serde(default)]
+    groups: Vec<Group>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Group {
+    name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -234,7 +265,7 @@ async fn management(
     address: &HostPort,
     token: Option<&Secret>,
     skews: &Skews,
-) -> (Vec<Check>, Option<PutsSnapshot>) {
+) -> (Vec<Check>, Option<State>) {
     const STATE: &str = "/api/v1/state";
     let subject = address.to_string();
     let at = match place(address).await {
@@ -258,7 +289,7 @@ async fn management(
         told.as_ref().ok().and_then(|answer| serde_json::from_slice(&answer.body).ok());
     checks.push(judge_token(&subject, &told, state.as_ref(), token.is_some(), is_open));
     checks.extend(state.as_ref().map(|state| judge_agents(&subject, &state.agents)));
-    (checks, state.and_then(|state| state.cloudwatch))
+    (checks, state)
 }
 
 fn judge_management(subject: &str, answer: &Result<Answer, AskError>) -> Check {

@@ -97,15 +97,25 @@ pub(super) fn activities(name: &str, activities: &[Activity]) -> Check {
     }
 }
 
-/// Who works on the group, and whether its tag can be written. `wall` is the time since the Unix epoch.
-pub(super) fn claims(name: &str, group: &AutoScalingGroup, wall: Duration) -> [Check; 2] {
+/// Who works on the group, and whether its tag can be written. `wall` is the time since the Unix epoch; `is_worked_on` is
+/// what balancers say.
+pub(super) fn claims(name: &str, group: &AutoScalingGroup, wall: Duration, is_worked_on: bool) -> [Check; 2] {
     const NAME: &str = "group-claim";
     const TAG: &str = "group-tag";
     let ages = claim_ages(group, wall);
     let Some(youngest) = ages.iter().min() else {
         let why = "autoscaling:CreateOrUpdateTags is not asked, for it would write; a balancer that lacks it says at its \
                    start that it cannot mark the group";
-        return [Check::ok(NAME, name, "no balancer works on it"), Check::skip(TAG, name, why)];
+        let claim = match is_worked_on {
+            false => Check::ok(NAME, name, "no balancer has marked it"),
+            true => Check::warn(
+                NAME,
+                name,
+                "a balancer works on it, and has not marked it",
+                "allow autoscaling:CreateOrUpdateTags to it, or run this again if it has just started",
+            ),
+        };
+        return [claim, Check::skip(TAG, name, why)];
     };
     let age = seconds(*youngest);
     let claim = match ages.len() {
@@ -127,7 +137,7 @@ pub(super) fn claims(name: &str, group: &AutoScalingGroup, wall: Duration) -> [C
     ]
 }
 
-/// The capacity that the group may be asked for although it has it already: only if nothing would come of it in any order.
+/// The capacity that the group may be asked for although it has it already: only if nothing moves, and nobody has marked it.
 ///
 /// # Errors
 /// Why it is not asked.
@@ -144,13 +154,16 @@ pub(super) fn present_capacity(group: &AutoScalingGroup, wall: Duration) -> Resu
         return Err(format!("{} is {state}", instance.instance_id().unwrap_or_default()));
     }
     if let Some(age) = claim_ages(group, wall).into_iter().min() {
-        return Err(format!(
-            "a balancer works on it (its claim is {} old) and may wake it this moment; how its own calls go is in \
-             paddock_aws_calls_total of its /metrics",
-            seconds(age)
-        ));
+        return Err(left_alone(&format!("a balancer works on it (its claim is {} old)", seconds(age))));
     }
     Ok(desired)
+}
+
+/// Whose wish must not be written over.
+pub(super) fn left_alone(why: &str) -> String {
+    format!(
+        "{why}, and may wake it this moment; how a balancer's own calls go is in paddock_aws_calls_total of its /metrics"
+    )
 }
 
 pub(super) fn set_desired(name: &str, asked: Result<Result<i32, CallError>, String>) -> Check {

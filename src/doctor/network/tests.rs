@@ -47,7 +47,7 @@ fn a_management_address_answers_200() {
 }
 
 fn state(version: &str) -> State {
-    State { version: version.to_owned(), agents: Vec::new(), cloudwatch: None }
+    State { version: version.to_owned(), agents: Vec::new(), pools: Vec::new(), cloudwatch: None }
 }
 
 #[test]

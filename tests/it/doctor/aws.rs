@@ -141,6 +141,31 @@ async fn no_capacity_is_asked_for_where_a_balancer_works() {
     examine_in(&aws.environment(), &GIVEN).await.says("group-claim", "warn", "2 balancers claim it");
 }
 
+/// One that may not write the tag works without a claim: it is asked itself.
+#[tokio::test]
+async fn no_capacity_is_asked_for_where_an_unmarked_balancer_works() {
+    let (aws, _group) = FakeAws::with_group(good()).await;
+    aws.inject(Some("CreateOrUpdateTags"), Fault::AccessDenied, None);
+    let flags = ["--asg-name", "gpu", "--management-token", "sesame"];
+    let paddock = Paddock::start_in(&aws.environment(), &flags).await;
+    eventually("it cannot claim the group", SOON, async || {
+        (!aws.calls_of("CreateOrUpdateTags").is_empty()).then_some(())
+    })
+    .await;
+    let management = paddock.management().to_string();
+    let given = [&flags[..], &["--management-addr", &management]].concat();
+    let found = examine_in(&aws.environment(), &given).await;
+    found.says("token", "ok", "the token is accepted");
+    found.says("group-wake", "skip", "a balancer says that it works on it, and may wake it");
+    found.says("group-claim", "warn", "has not marked it; allow autoscaling:CreateOrUpdateTags");
+    // It may as well work on the group.
+    let given = [&GIVEN[..], &["--management-addr", &management]].concat();
+    let found = examine_in(&aws.environment(), &given).await;
+    found.says("group-wake", "skip", &format!("the balancer at {management} does not tell what it works on"));
+    found.says("group-claim", "ok", "no balancer has marked it");
+    assert_eq!(aws.calls_of("SetDesiredCapacity").len(), 0);
+}
+
 #[tokio::test]
 async fn each_action_that_is_denied_is_named() {
     let (aws, group) = FakeAws::with_group(good()).await;

@@ -97,18 +97,24 @@ fn the_latest_launch_tells() {
 
 #[test]
 fn claims_tell_who_works_on_the_group_and_that_the_tag_can_be_written() {
-    let [claim, tag] = claims("gpu", &good().build(), WALL);
+    let [claim, tag] = claims("gpu", &good().build(), WALL, false);
     assert_eq!((claim.verdict, tag.verdict), (Verdict::Ok, Verdict::Skip));
-    let [claim, tag] = claims("gpu", &claimed(&[40]).build(), WALL);
+    let [claim, tag] = claims("gpu", &claimed(&[40]).build(), WALL, true);
     assert_eq!((claim.verdict, tag.verdict), (Verdict::Ok, Verdict::Ok));
     assert!(claim.found.contains("its claim is 40s old"), "{claim:?}");
-    let [claim, _] = claims("gpu", &claimed(&[40, 7]).build(), WALL);
+    let [claim, _] = claims("gpu", &claimed(&[40, 7]).build(), WALL, false);
     assert!(
         line(&claim)
             .starts_with("Warn group-claim: 2 balancers claim it, the latest 7s ago; end all but one")
     );
-    let [claim, _] = claims("gpu", &claimed(&[601]).build(), WALL);
-    assert_eq!(claim.found, "no balancer works on it", "an old claim is nobody's");
+    let [claim, _] = claims("gpu", &claimed(&[601]).build(), WALL, false);
+    assert_eq!(claim.found, "no balancer has marked it", "an old claim is nobody's");
+    let [claim, tag] = claims("gpu", &good().build(), WALL, true);
+    assert_eq!(tag.verdict, Verdict::Skip);
+    assert!(
+        line(&claim)
+            .starts_with("Warn group-claim: a balancer works on it, and has not marked it; allow auto")
+    );
 }
 
 #[test]
