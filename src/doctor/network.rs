@@ -18,6 +18,7 @@ use super::work::Work;
 use crate::agent::{Imds, ReadError, cause, read_body};
 use crate::config::{HostPort, Secret};
 use crate::metrics::cloudwatch::PutsSnapshot;
+use crate::metrics::{Label, Outcome};
 
 /// To find the addresses of a name.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
@@ -86,12 +87,29 @@ pub(super) async fn look(config: &DoctorConfig, skews: &Skews) -> Found {
 struct Answer {
     status: StatusCode,
     date: Option<String>,
+    /// Whether it has an `x-request-id`, as all of the proxy's answers have.
+    has_request_id: bool,
     body: Vec<u8>,
 }
 
 impl Answer {
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// How the proxy refuses, if it is Paddock's and does: the code.
+    fn refusal(&self) -> Option<Outcome> {
+        #[derive(Deserialize)]
+        struct Outer {
+            error: Inner,
+        }
+        #[derive(Deserialize)]
+        struct Inner {
+            code: String,
+        }
+        let code = serde_json::from_slice::<Outer>(&self.body).ok()?.error.code;
+        let known = Outcome::ALL.iter().copied().find(|outcome| outcome.value() == code);
+        known.filter(|_| self.has_request_id)
     }
 }
 
@@ -147,11 +165,12 @@ async fn ask(client: &Client, at: &str, path: &str, token: Option<&Secret>) -> R
     let response = request.send().await.map_err(|error| failed(&error))?;
     let status = response.status();
     let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+    let has_request_id = response.headers().contains_key("x-request-id");
     let body = read_body(response, ANSWER_BYTES_MAX).await.map_err(|error| match error {
         ReadError::TooLong => AskError::Broken(format!("more than {ANSWER_BYTES_MAX} bytes")),
         ReadError::Broken(error) => failed(&error),
     })?;
-    Ok(Answer { status, date, body })
+    Ok(Answer { status, date, has_request_id, body })
 }
 
 /// The address as it is to be asked for.
@@ -191,7 +210,7 @@ async fn proxy(client: &Client, address: &HostPort, is_secure: bool) -> Check {
     judge_proxy(&address.to_string(), &ask_at(client, address, "/health", None).await, is_secure)
 }
 
-/// The proxy's `/health` names what waits; llama-server's does not.
+/// The proxy's `/health` names what waits, and its refusals have a code of its own; llama-server's do not.
 fn judge_proxy(subject: &str, answer: &Result<Answer, AskError>, is_secure: bool) -> Check {
     const NAME: &str = "proxy";
     const FLAG: &str = "--reverseproxy-addr";
@@ -199,6 +218,9 @@ fn judge_proxy(subject: &str, answer: &Result<Answer, AskError>, is_secure: bool
         Ok(answer) => answer,
         Err(error) => return Check::fail(NAME, subject, error.to_string(), error.mend(FLAG)),
     };
+    if let Some(code) = answer.refusal() {
+        return judge_refusal(NAME, subject, code);
+    }
     let speaks_tls = answer.status == StatusCode::BAD_REQUEST && answer.text().contains("speaks TLS");
     let is_ours = answer.status == StatusCode::OK && answer.text().contains("\"requests_buffered\"");
     match (is_ours, speaks_tls, is_secure) {
@@ -215,6 +237,24 @@ fn judge_proxy(subject: &str, answer: &Result<Answer, AskError>, is_secure: bool
             subject,
             format!("answers /health with {}, but not as Paddock does", answer.status.as_u16()),
             format!("another program has this port: end it, or mend {FLAG}"),
+        ),
+    }
+}
+
+/// It is Paddock, and has no time for this machine.
+fn judge_refusal(name: &'static str, subject: &str, code: Outcome) -> Check {
+    match code {
+        Outcome::TooManyConnections => Check::warn(
+            name,
+            subject,
+            "Paddock refuses: too many connections from here",
+            "end some of them, or raise the balancer's --max-connections-per-client",
+        ),
+        code => Check::warn(
+            name,
+            subject,
+            format!("Paddock refuses: {}", code.value()),
+            "look at the balancer's log, and run this again",
         ),
     }
 }

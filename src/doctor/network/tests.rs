@@ -3,7 +3,12 @@ use super::*;
 
 fn answer(status: u16, body: &str) -> Result<Answer, AskError> {
     let status = StatusCode::from_u16(status).unwrap();
-    Ok(Answer { status, date: None, body: body.as_bytes().to_vec() })
+    Ok(Answer { status, date: None, has_request_id: false, body: body.as_bytes().to_vec() })
+}
+
+/// The same with the header that all of the proxy's answers have.
+fn answer_of_ours(status: u16, body: &str) -> Result<Answer, AskError> {
+    answer(status, body).map(|answer| Answer { has_request_id: true, ..answer })
 }
 
 fn line(check: &Check) -> String {
@@ -13,7 +18,25 @@ fn line(check: &Check) -> String {
 #[test]
 fn a_proxy_is_told_from_whatever_else_answers() {
     let ours = r#"{"status":"ok","requests_buffered":0,"requests_processing":0}"#;
+    let refused = |code: &str| format!(r#"{{"error":{{"message":"no","type":"error","code":"{code}"}}}}"#);
     for (answer, is_secure, says) in [
+        (
+            answer_of_ours(429, &refused("too_many_connections")),
+            false,
+            "Warn Paddock refuses: too many connections from here; end some of them, or raise",
+        ),
+        (
+            answer_of_ours(503, &refused("shutting_down")),
+            true,
+            "Warn Paddock refuses: shutting_down; look at",
+        ),
+        (answer_of_ours(429, &refused("rate_limited")), false, "Fail answers /health with 429, but not as"),
+        (answer(429, &refused("too_many_connections")), false, "Fail answers /health with 429, but not as"),
+        (
+            answer_of_ours(429, r#"{"error":{"code":429}}"#),
+            false,
+            "Fail answers /health with 429, but not as",
+        ),
         (answer(200, ours), false, "Ok answers /health"),
         (answer(200, ours), true, "Warn answers /health in the clear"),
         (answer(400, "this port speaks TLS: use https"), true, "Ok answers, and speaks TLS"),

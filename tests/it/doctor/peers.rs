@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use super::*;
 use crate::support::fake_llama::{FakeConfig, FakeLlama};
 use crate::support::folder::Folder;
+use crate::support::http::RawClient;
 use crate::support::scripted::{Peer, Scripted};
 use crate::support::tls::Identity;
 use crate::support::wait::{eventually, free_addr};
@@ -131,6 +132,18 @@ async fn whoever_is_not_a_balancer_is_said_to_be_none() {
     examine(&["--statsd-addr", &nobody]).await.says("statsd", "warn", "start the StatsD server");
     let found = examine(&[]).await;
     assert_eq!(found.verdicts(), [("management", "skip"), ("metadata", "skip"), ("clock", "skip")]);
+}
+
+/// Whoever has all the connections that this address may have is no reason to end the balancer.
+#[tokio::test]
+async fn a_balancer_that_refuses_is_known_all_the_same() {
+    let paddock = Paddock::start(&["--max-connections-per-client", "1"]).await;
+    let proxy = paddock.proxy().to_string();
+    let mut one = RawClient::connect(paddock.proxy()).await;
+    one.send("GET /health HTTP/1.1\r\nHost: g\r\n\r\n").await;
+    assert_eq!(one.answer().await.status, 200);
+    let found = examine(&["--reverseproxy-addr", &proxy]).await;
+    found.says("proxy", "warn", "Paddock refuses: too many connections from here; end some of them");
 }
 
 #[tokio::test]
