@@ -17,6 +17,9 @@ const WARN_SECONDS: u64 = 5;
 /// AWS refuses signatures that are 5 minutes old (AWS General Reference, "Signature Version 4"): a minute before that.
 const FAIL_SECONDS: u64 = 240;
 
+/// Whose clock is right: it is the one that matters, and the only one that many look after.
+const AWS: &str = "AWS";
+
 /// What was seen of other clocks, in the order of their answers.
 #[derive(Debug, Clone)]
 pub(super) struct Skews {
@@ -52,21 +55,39 @@ impl Skews {
 }
 
 /// By the clock that is farthest away.
+///
+/// 1. AWS's is right: this machine's is wrong where the two differ.
+/// 2. Of two others, nobody knows which is right.
 fn judge(seen: &[Skew]) -> Check {
     const NAME: &str = "clock";
-    let Some(skew) = seen.iter().max_by_key(|skew| skew.seconds.unsigned_abs()) else {
-        return Check::skip(NAME, "", "nobody answered whose clock it could be compared with");
-    };
-    let off = skew.seconds.unsigned_abs();
-    let way = if skew.seconds < 0 { "behind" } else { "ahead of" };
-    let found = format!("this machine's clock is {off} s {way} that of {}", skew.source);
-    let mend = "let chrony or systemd-timesyncd set it";
-    if off > FAIL_SECONDS {
-        Check::fail(NAME, "", format!("{found}: AWS refuses signatures that are 5 minutes old"), mend)
-    } else if off > WARN_SECONDS {
-        Check::warn(NAME, "", found, mend)
-    } else {
-        Check::ok(NAME, "", format!("within {WARN_SECONDS} s of that of {}", skew.source))
+    let farthest =
+        |of: &dyn Fn(&&Skew) -> bool| seen.iter().filter(of).max_by_key(|skew| skew.seconds.unsigned_abs());
+    let is_off = |skew: &&Skew| skew.seconds.unsigned_abs() > WARN_SECONDS;
+    if let Some(skew) = farthest(&|skew| skew.source == AWS).filter(is_off) {
+        let off = skew.seconds.unsigned_abs();
+        let way = if skew.seconds < 0 { "behind" } else { "ahead of" };
+        let found = format!("this machine's clock is {off} s {way} that of {AWS}");
+        let mend = "let chrony or systemd-timesyncd set it";
+        return match off > FAIL_SECONDS {
+            true => {
+                Check::fail(NAME, "", format!("{found}, which refuses signatures of 5 minutes ago"), mend)
+            }
+            false => Check::warn(NAME, "", found, mend),
+        };
+    }
+    match farthest(&|_| true) {
+        None => Check::skip(NAME, "", "nobody answered whose clock it could be compared with"),
+        Some(skew) if is_off(&skew) => Check::warn(
+            NAME,
+            "",
+            format!(
+                "the clocks of this machine and of {} differ by {} s",
+                skew.source,
+                skew.seconds.unsigned_abs()
+            ),
+            "let chrony or systemd-timesyncd set both",
+        ),
+        Some(skew) => Check::ok(NAME, "", format!("within {WARN_SECONDS} s of that of {}", skew.source)),
     }
 }
 
@@ -85,7 +106,7 @@ impl Intercept for NoteDates {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.0.note("AWS", context.response().and_then(|answer| answer.headers().get("date")));
+        self.0.note(AWS, context.response().and_then(|answer| answer.headers().get("date")));
         Ok(())
     }
 }
@@ -95,24 +116,30 @@ mod tests {
     use super::super::report::Verdict;
     use super::*;
 
-    fn judged(seconds: &[i64]) -> Check {
-        let skews: Vec<Skew> =
-            seconds.iter().map(|&seconds| Skew { source: "AWS".to_owned(), seconds }).collect();
-        judge(&skews)
+    fn judged(skews: &[(&str, i64)]) -> Check {
+        let skew = |&(source, seconds): &(&str, i64)| Skew { source: source.to_owned(), seconds };
+        judge(&skews.iter().map(skew).collect::<Vec<_>>())
     }
 
     #[test]
-    fn some_seconds_are_nothing_and_minutes_are_the_end_of_signatures() {
-        for (seconds, verdict, says) in [
+    fn only_awss_clock_is_surely_right() {
+        for (skews, verdict, says) in [
             (&[][..], Verdict::Skip, "nobody answered"),
-            (&[0], Verdict::Ok, "within 5 s of that of AWS"),
-            (&[5, -5], Verdict::Ok, "within 5 s"),
-            (&[0, 6, 1], Verdict::Warn, "6 s ahead of that of AWS"),
-            (&[-240], Verdict::Warn, "240 s behind that of AWS"),
-            (&[-241, 7], Verdict::Fail, "241 s behind that of AWS: AWS refuses signatures"),
+            (&[(AWS, 0)], Verdict::Ok, "within 5 s of that of AWS"),
+            (&[(AWS, 5), ("x", -5)], Verdict::Ok, "within 5 s"),
+            (&[(AWS, 0), (AWS, 6), (AWS, 1)], Verdict::Warn, "clock is 6 s ahead of that of AWS"),
+            (&[(AWS, -240)], Verdict::Warn, "clock is 240 s behind that of AWS"),
+            (
+                &[(AWS, -241), ("x", 999)],
+                Verdict::Fail,
+                "is 241 s behind that of AWS, which refuses signatures",
+            ),
+            (&[("x", 7)], Verdict::Warn, "the clocks of this machine and of x differ by 7 s"),
+            (&[("x", -7), (AWS, 2)], Verdict::Warn, "the clocks of this machine and of x differ by 7 s"),
+            (&[("x", 9999)], Verdict::Warn, "the clocks of this machine and of x differ by 9999 s"),
         ] {
-            let check = judged(seconds);
-            assert_eq!(check.verdict, verdict, "{seconds:?}");
+            let check = judged(skews);
+            assert_eq!(check.verdict, verdict, "{skews:?}");
             assert!(check.found.contains(says), "{}", check.found);
         }
     }
@@ -125,6 +152,6 @@ mod tests {
         }
         assert_eq!(skews.check().verdict, Verdict::Skip);
         skews.note("x", Some("Tue, 15 Nov 1994 08:12:31 GMT"));
-        assert!(skews.check().found.contains("ahead of that of x"), "{:?}", skews.check());
+        assert!(skews.check().found.contains("this machine and of x differ"), "{:?}", skews.check());
     }
 }
