@@ -63,16 +63,21 @@ fn servers(config: &BalancerConfig) -> String {
 /// What the core's invariants and the limits forbid.
 fn never(config: &BalancerConfig) -> String {
     let pool = &config.pool;
-    let mut never = match &config.fleet {
+    let last = match &config.fleet {
         FleetConfig::None => return "starts or ends a server".to_owned(),
-        FleetConfig::Process { .. } => Vec::new(),
-        FleetConfig::Asg(_) => {
-            vec!["changes of a group more than its desired capacity and one tag".to_owned()]
-        }
+        FleetConfig::Process { .. } => "leaves one running when it ends itself",
+        FleetConfig::Asg(_) => "changes of a group more than its desired capacity and one tag",
     };
-    never.insert(0, format!("runs more than {} at once", pool.instances_max));
-    never.insert(1, format!("ends one that serves, or that boots for less than {}", time(pool.boot_timeout)));
-    never.join("; ")
+    // Once the day's money is spent, those that boot would only cost more.
+    let unless = match pool.budget_per_day {
+        Some(_) => ", before the day's cost is spent,",
+        None => "",
+    };
+    format!(
+        "asks for more than {} at once; ends one that serves, or{unless} that boots for less than {}; {last}",
+        pool.instances_max,
+        time(pool.boot_timeout),
+    )
 }
 
 /// What is known of money, and what bounds it. Servers that others start are theirs to pay for.
@@ -177,7 +182,8 @@ mod tests {
             ),
             "clients on 127.0.0.1:8080 (open to everybody who reaches it), management on 0.0.0.0:9085 (open to everybody)\n\
              servers: 1 to 3 of llama-server; started when a request waits, ended after 1m 30s without work\n\
-             never: runs more than 3 at once; ends one that serves, or that boots for less than 2m\n\
+             never: asks for more than 3 at once; ends one that serves, or that boots for less than 2m; leaves one running when \
+             it ends itself\n\
              requests: none may wait, up to 32MiB each and 256MiB in all; connections: 16384; threads: 2\n\
              seen at: http://0.0.0.0:9085/metrics, paddock dashboard, http://0.0.0.0:9085/dashboard\n\
              costs: unknown (--price-per-hour); no limit (--max-cost-per-day); not kept over a restart (--state-dir)"
@@ -195,8 +201,8 @@ mod tests {
             "clients on 127.0.0.1:8080 (open to everybody who reaches it), management on [::]:8085 (by token)\n\
              servers: 0 to 2 of the Auto Scaling groups spot, on-demand, tried in this order; started when a request waits, \
              ended after 5m without work\n\
-             never: runs more than 2 at once; ends one that serves, or that boots for less than 10m; changes of a group more \
-             than its desired capacity and one tag\n\
+             never: asks for more than 2 at once; ends one that serves, or, before the day's cost is spent, that boots for less \
+             than 10m; changes of a group more than its desired capacity and one tag\n\
              requests: 1 may wait for 10m, up to 32MiB each and 256MiB in all; connections: 16384; threads: 2\n\
              seen at: http://[::]:8085/metrics, paddock dashboard, StatsD localhost:8125 every 10s, CloudWatch Team/llama\n\
              costs: $0.2, $1.006 an hour each; none is started that would take a UTC day beyond $7.50; kept in /var/lib/paddock"
