@@ -46,7 +46,8 @@ impl Meter {
         Account {
             meter: self.clone(),
             began: self.clock.mono(),
-            has_slot: false,
+            queue_wait: None,
+            is_wait_counted: false,
             outcome: Outcome::Cancelled,
             line: None,
         }
@@ -81,8 +82,9 @@ impl Meter {
 pub(super) struct Account {
     meter: Rc<Meter>,
     began: Mono,
-    /// Only such requests are timed: others neither wait nor compute.
-    has_slot: bool,
+    /// How long it waited for its slots in all. Only such requests are timed: others neither wait nor compute.
+    queue_wait: Option<Duration>,
+    is_wait_counted: bool,
     outcome: Outcome,
     /// None where nobody wants it.
     line: Option<Box<Line>>,
@@ -122,13 +124,17 @@ impl Account {
         self.line.as_ref().map(|line| line.was_begun.clone())
     }
 
-    /// It waited so long for its slot.
-    pub(super) fn granted(&mut self, asked: Mono, granted: Mono) {
-        self.has_slot = true;
-        let waited = granted.since(asked);
-        self.meter.instruments().queue_wait.observe(waited);
-        if let Some(line) = &mut self.line {
-            line.queue_wait = Some(waited);
+    /// It waited so long for a slot: for its first, or for the next after an attempt that failed.
+    pub(super) fn waited(&mut self, span: Duration) {
+        self.queue_wait = Some(self.queue_wait.unwrap_or_default() + span);
+    }
+
+    /// It waits no more. Told again, nothing is counted.
+    pub(super) fn count_wait(&mut self) {
+        if let Some(wait) = self.queue_wait
+            && !std::mem::replace(&mut self.is_wait_counted, true)
+        {
+            self.meter.instruments().queue_wait.observe(wait);
         }
     }
 
@@ -150,7 +156,7 @@ impl Account {
 
     /// The answer's first byte has come.
     pub(super) fn first_byte(&mut self) {
-        if self.has_slot {
+        if self.queue_wait.is_some() {
             let age = self.age();
             self.meter.instruments().time_to_first_byte.observe(age);
             if let Some(line) = &mut self.line {
@@ -196,13 +202,14 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        self.count_wait();
         let instruments = self.meter.instruments();
         instruments.requests.of(self.outcome).inc();
-        if self.has_slot && self.outcome == Outcome::Served {
+        if self.queue_wait.is_some() && self.outcome == Outcome::Served {
             instruments.request_duration.observe(self.age());
         }
         if let Some(line) = &self.line {
-            line.write(self.outcome, self.age());
+            line.write(self.outcome, self.queue_wait, self.age());
         }
     }
 }

@@ -119,12 +119,14 @@ pub(super) async fn forward(
     dialect: Dialect,
     account: &mut Option<Account>,
 ) -> Result<(Response<Body>, Sent), Refusal> {
+    let clock = connections.meter.clock;
+    let mut waited_again = Duration::ZERO;
     loop {
         let upstream = permit.upstream().clone();
         if let Some(account) = account {
             account.attempt(&upstream, Some(permit.is_cold_start()));
         }
-        let sent = Sent { by: upstream.clone(), is_cold_start: permit.is_cold_start() };
+        let sent = Sent { by: upstream.clone(), is_cold_start: permit.is_cold_start(), waited_again };
         match attempt(connections, outgoing, &upstream, Some(&mut permit)).await {
             Attempt::Answered(response, connection) => {
                 permit.mark_answering();
@@ -141,7 +143,12 @@ pub(super) async fn forward(
             Attempt::Failed(kind, cause) => {
                 tracing::debug!(agent = %upstream.name, ?kind, %cause, "an attempt failed");
                 connections.meter.attempt_failed(kind);
-                permit = Box::pin(permit.retry(kind, cause)).await.map_err(Refusal::Rejected)?;
+                let failed = clock.mono();
+                let answer = Box::pin(permit.retry(kind, cause)).await;
+                let waited = clock.mono().since(failed);
+                waited_again += waited;
+                account.iter_mut().for_each(|account| account.waited(waited));
+                permit = answer.map_err(Refusal::Rejected)?;
             }
             Attempt::Overdue(after) => {
                 connections.meter.failed(UpstreamError::Timeout);
@@ -156,6 +163,8 @@ pub(super) async fn forward(
 pub(super) struct Sent {
     pub(super) by: Arc<Upstream>,
     pub(super) is_cold_start: bool,
+    /// For the next slot, after attempts that failed.
+    pub(super) waited_again: Duration,
 }
 
 /// Sends a request that takes no lease to a server that is up. It is tried once.
@@ -172,7 +181,7 @@ pub(super) async fn forward_live(
     if let Some(account) = account {
         account.attempt(upstream, None);
     }
-    let sent = Sent { by: upstream.clone(), is_cold_start: false };
+    let sent = Sent { by: upstream.clone(), is_cold_start: false, waited_again: Duration::ZERO };
     match attempt(connections, outgoing, upstream, None).await {
         Attempt::Answered(response, connection) => {
             Ok((passing(connections, response, connection, None, upstream, dialect), sent))

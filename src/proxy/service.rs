@@ -29,7 +29,7 @@ use super::trace::Trace;
 use super::upstream::{self, Connections};
 use super::{Limits, ProxyConfig, strict};
 use crate::clock::Clock;
-use crate::core::{Mono, Rejection, RequestId, TenantId};
+use crate::core::{Rejection, RequestId, TenantId};
 use crate::gate::{Ask, Gate};
 use crate::metrics::Outcome;
 
@@ -244,19 +244,18 @@ impl Service {
             Ok(permit) => permit,
             Err(because) => return Err(ended(account, Refusal::Rejected(because), dialect)),
         };
-        let granted = self.clock.mono();
-        if let Some(account) = &mut account {
-            account.granted(asked, granted);
-        }
+        let waited = self.clock.mono().since(asked);
+        account.iter_mut().for_each(|account| account.waited(waited));
         let outgoing = self.outgoing(parts, bytes, &caller);
         let forwarded = forward::forward(&self.connections, &outgoing, permit, dialect, &mut account).await;
+        account.iter_mut().for_each(Account::count_wait);
         let (mut response, sent) = match forwarded {
             Ok(answered) => answered,
             Err(refusal) => return Err(ended(account, refusal, dialect)),
         };
         // From here on the request cannot be sent again, so its body need not be kept.
         drop((outgoing, reservation));
-        tell(&mut response, &sent, asked, granted);
+        tell(&mut response, &sent, waited + sent.waited_again);
         if let Some(mut account) = account {
             account.answers(response.status(), response.headers());
             response.body_mut().carry(account);
@@ -491,8 +490,8 @@ fn is_read(method: &Method) -> bool {
 }
 
 /// Adds what the gateway knows of the answer.
-fn tell(response: &mut Response<Body>, sent: &Sent, arrived: Mono, granted: Mono) {
-    let waited = u64::try_from(granted.since(arrived).as_millis()).unwrap_or(u64::MAX);
+fn tell(response: &mut Response<Body>, sent: &Sent, waited: Duration) {
+    let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
     let headers = response.headers_mut();
     headers.insert(headers::X_QUEUE_MS, HeaderValue::from(waited));
     let cold_start = if sent.is_cold_start { "true" } else { "false" };

@@ -4,6 +4,7 @@ mod forged;
 mod stalled;
 mod tokens;
 mod traces;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -58,7 +58,6 @@ pub(super) struct Line {
     pub(super) by: Option<Arc<Upstream>>,
     pub(super) attempts: u32,
     pub(super) is_cold_start: Option<bool>,
-    pub(super) queue_wait: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
     pub(super) request_bytes: u64,
     status: Option<StatusCode>,
@@ -81,7 +80,6 @@ impl Line {
             by: None,
             attempts: 0,
             is_cold_start: None,
-            queue_wait: None,
             first_byte: None,
             request_bytes: 0,
             status: None,
@@ -118,7 +116,7 @@ impl Line {
         begun.or(self.status).map(|status| status.as_u16())
     }
 
-    pub(super) fn write(&self, outcome: Outcome, age: Duration) {
+    pub(super) fn write(&self, outcome: Outcome, queue_wait: Option<Duration>, age: Duration) {
         let is_whole = outcome == Outcome::Served;
         let Tokens { prompt, generated } =
             self.ends.as_ref().map_or_else(Tokens::default, |ends| ends.tokens(is_whole));
@@ -136,7 +134,7 @@ impl Line {
             agent = agent.as_deref(),
             status = self.status(),
             outcome = outcome.value(),
-            queue_ms = self.queue_wait.map(milliseconds),
+            queue_ms = queue_wait.map(milliseconds),
             first_byte_ms = self.first_byte.map(milliseconds),
             duration_ms = milliseconds(age),
             cold_start = self.is_cold_start,
