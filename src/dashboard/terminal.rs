@@ -101,7 +101,8 @@ pub async fn run(config: DashboardConfig, clock: Clock) -> Result<(), TerminalEr
         Show::Once => {
             let state = source.state().await?;
             let width = io::stdout().is_terminal().then(terminal::size).and_then(Result::ok);
-            let width = width.map(|(columns, _)| usize::from(columns));
+            // One that does not know its size says 0.
+            let width = width.map(|(columns, _)| usize::from(columns)).filter(|&columns| columns > 0);
             print(&once::page(&state, &source.address(), width))
         }
         Show::Json => {

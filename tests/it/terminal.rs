@@ -346,6 +346,12 @@ async fn once_is_a_plain_table_and_json_the_snapshot() {
     let screen = small.shows(&["charlie-33"]).await;
     assert!(screen.lines().any(|line| line.contains('…')), "it fits the terminal: {screen}");
     assert!(!small.is_coloured());
+
+    let management = balancer.management().to_string();
+    let mut unknown = Pty::start(&["dashboard", "--management-addr", &management, "--once"], &[], (0, 24));
+    assert_eq!(unknown.ended().await, 0);
+    let screen = unknown.shows(&["waiting    0", "charlie-33"]).await;
+    assert!(!screen.contains('…'), "as long as it must be: {screen}");
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use crate::support::wait::eventually;
 /// For anything that a screen is to show, on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
+/// Of a terminal that says it has none.
+const UNKNOWN_COLUMNS: u16 = 200;
+
 pub const ESC: &str = "\x1b";
 pub const ENTER: &str = "\r";
 pub const TAB: &str = "\t";
@@ -28,7 +31,8 @@ pub struct Pty {
 }
 
 impl Pty {
-    /// `paddock` with these arguments and variables, in a terminal of so many columns and rows.
+    /// `paddock` with these arguments and variables, in a terminal of so many columns and rows. With 0 columns it does not
+    /// know its size, and has [`UNKNOWN_COLUMNS`].
     pub fn start(args: &[&str], environment: &[(&str, &str)], (columns, rows): (u16, u16)) -> Self {
         let pair = native_pty_system().openpty(size(columns, rows)).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_paddock"));
@@ -44,7 +48,8 @@ impl Pty {
         command.args(args);
         let child = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);
-        let parser = Arc::new(Mutex::new(Parser::new(rows, columns, 0)));
+        let seen = if columns == 0 { UNKNOWN_COLUMNS } else { columns };
+        let parser = Arc::new(Mutex::new(Parser::new(rows, seen, 0)));
         let mut output = pair.master.try_clone_reader().unwrap();
         let screen = Arc::clone(&parser);
         std::thread::spawn(move || {
