@@ -182,6 +182,9 @@ fn inputs() -> mpsc::Receiver<io::Result<Input>> {
 }
 
 /// What the balancer says, about once a second. Ends with its receiver.
+///
+/// 1. The state. Whoever does not tell it is asked for nothing else in this round.
+/// 2. The past, now and then. A balancer that came back has another one.
 fn events(source: Source) -> mpsc::Receiver<Event> {
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     tokio::spawn(async move {
@@ -190,18 +193,22 @@ fn events(source: Source) -> mpsc::Receiver<Event> {
         pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             pause.tick().await;
+            let state = source.state().await;
+            let is_told = state.is_ok();
+            if sender.send(heard(state)).await.is_err() {
+                return;
+            }
+            if !is_told {
+                asks = 0;
+                continue;
+            }
             if asks.is_multiple_of(ASKS_PER_TIMELINE)
                 && let Ok(timeline) = source.timeline().await
                 && sender.send(Event::History(timeline)).await.is_err()
             {
                 return;
             }
-            let event = heard(source.state().await);
-            // A balancer that came back has another past.
-            asks = if matches!(event, Event::Failed { .. }) { 0 } else { asks.wrapping_add(1) };
-            if sender.send(event).await.is_err() {
-                return;
-            }
+            asks = asks.wrapping_add(1);
         }
     });
     events

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use crate::cli::{complaint, paddock};
 use crate::support::http::RawClient;
 use crate::support::program::Paddock;
+use crate::support::scripted::{Peer, Scripted};
 use crate::support::wait::{eventually, free_addr};
 use pty::{CTRL_C, DOWN, ENTER, ESC, Pty, TAB};
 
@@ -293,6 +294,26 @@ async fn a_hostile_balancer_cannot_act_on_the_terminal() {
     view.press("q");
     assert_eq!(view.ended().await, 0);
     assert!(view.is_restored());
+}
+
+/// Each question takes all of its time, so there is only the one that matters.
+#[tokio::test]
+async fn a_balancer_that_hangs_is_asked_for_its_state_alone() {
+    let (asked, mut paths) = tokio::sync::mpsc::unbounded_channel();
+    let silent = Scripted::start(move |mut peer: Peer, _| {
+        let asked = asked.clone();
+        async move {
+            let head = peer.request().await.unwrap_or_default();
+            let _ = asked.send(head.split(' ').nth(1).unwrap_or_default().to_owned());
+            peer.until_closed().await;
+        }
+    })
+    .await;
+    let _view = watch(silent.addr, SMALL);
+    for round in 0..3 {
+        let path = tokio::time::timeout(3 * SOON, paths.recv()).await.unwrap();
+        assert_eq!(path.as_deref(), Some("/api/v1/state"), "question {round}");
+    }
 }
 
 /// Runs it to its end, beside the servers of this test.
