@@ -16,6 +16,7 @@ pub mod aws;
 pub mod balancer;
 pub mod cli;
 pub mod clock;
+pub mod colour;
 pub mod config;
 pub mod core;
 pub mod dashboard;

@@ -3,7 +3,7 @@
 //! **Invariant:** no thread waits for whoever reads it. A thread of its own writes; what it does not come round to is
 //! dropped, counted, and told once the reader has caught up.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+use crate::colour::is_coloured;
 use crate::config::LogFormat;
 
 /// Lines that wait to be written: about four megabytes of those that requests leave.
@@ -62,7 +63,7 @@ impl Log {
         lost.counter.get_or_init(|| writer.error_counter());
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         match format {
-            LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+            LogFormat::Text => log.with_ansi(is_coloured(&io::stderr())).init(),
             LogFormat::Json => log.json().init(),
         }
         Ok(Self { lost, _writing: writing })

@@ -3,7 +3,7 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use paddock::balancer::{self, End};
 use paddock::cli::{self, Invocation, Stop};
 use paddock::clock::Clock;
+use paddock::colour::is_coloured;
 use paddock::config::{AgentConfig, BalancerConfig};
 use paddock::dashboard::terminal::{self, DashboardConfig, TerminalError};
 use paddock::doctor::{self, DoctorConfig};
@@ -126,10 +127,7 @@ fn examine(config: &DoctorConfig, is_json: bool) -> anyhow::Result<ExitCode> {
     let report = runtime.block_on(doctor::examine(config, Clock::start()));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     let mut output = std::io::stdout();
-    // As <https://no-color.org> has it.
-    let is_coloured =
-        output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let text = if is_json { report.json()? } else { report.text(is_coloured) };
+    let text = if is_json { report.json()? } else { report.text(is_coloured(&output)) };
     output.write_all(text.as_bytes()).context("cannot write to standard output")?;
     Ok(if report.has_failed() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }

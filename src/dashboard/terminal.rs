@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::Clock;
+use crate::colour::is_coloured;
 use crate::config::{HostPort, Secret};
 use crate::dashboard::Snapshot;
 use crate::signals::EndSignals;
@@ -139,8 +140,7 @@ async fn live(source: Source, clock: Clock) -> Result<(), TerminalError> {
         Err(error) if error.is_mistake() => return Err(error.into()),
         first => app.update(heard(first), clock.mono()),
     };
-    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let theme = if is_plain { Theme::plain() } else { Theme::coloured() };
+    let theme = if is_coloured(&io::stdout()) { Theme::coloured() } else { Theme::plain() };
     let mut screen = Screen::open()?;
     let mut inputs = inputs();
     let mut events = events(source);

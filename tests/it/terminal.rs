@@ -251,6 +251,18 @@ async fn without_colours_there_is_none_and_a_token_lets_in() {
     assert!(view.is_restored());
 }
 
+#[tokio::test]
+async fn the_log_has_colours_where_they_are_wanted() {
+    for (no_color, is_coloured) in [("", true), ("1", false)] {
+        let (proxy, management) = (free_addr().to_string(), free_addr().to_string());
+        let args = ["balancer", "--reverseproxy-addr", &proxy, "--management-addr", &management];
+        let log = Pty::start(&args, &[("NO_COLOR", no_color)], LARGE);
+        log.shows(&["INFO", "clients on "]).await;
+        assert_eq!(log.is_coloured(), is_coloured, "NO_COLOR={no_color}");
+        log.sigterm();
+    }
+}
+
 /// A server that gives everybody this answer; none for one that never answers.
 async fn impostor(answer: Option<(&str, String)>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
