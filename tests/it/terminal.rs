@@ -416,6 +416,7 @@ async fn each_failure_is_one_line_with_its_mend() {
         json!({"error": {"code": "forbidden", "message": "not under\nthis name"}}).to_string(),
     )))
     .await;
+    let endless = impostor(Some(("200 OK", " ".repeat((16 << 20) + 1)))).await;
     let silent = impostor(None).await;
     let token = ["--management-token", "wrong"];
     for (address, args, says) in [
@@ -446,6 +447,7 @@ async fn each_failure_is_one_line_with_its_mend() {
         ),
         (no_json, &[], "not the management address of a Paddock balancer (its state is no JSON)"),
         (other, &[], "the balancer at ADDR is version 9.9, whose state version"),
+        (endless, &[], "not the management address of a Paddock balancer (an answer of more than 16 MiB)"),
         (forbidden, &[], "the balancer at ADDR refuses: not under\u{fffd}this name"),
         (silent, &[], "the balancer at ADDR did not answer within 5 s; does it run"),
     ] {

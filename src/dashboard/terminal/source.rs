@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::text::clean;
-use crate::agent::cause;
+use crate::agent::{ReadError, cause, read_body};
 use crate::config::{HostPort, Secret};
 use crate::dashboard::{Snapshot, Timeline};
 
@@ -191,15 +191,14 @@ impl Source {
         if let Some(token) = self.token.clone() {
             request = request.bearer_auth(token.into_exposed());
         }
-        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(self.foreign(format!("an answer of more than {} MiB", ANSWER_BYTES_MAX >> 20)));
+        let body = read_body(response, ANSWER_BYTES_MAX).await.map_err(|error| match error {
+            ReadError::TooLong => {
+                self.foreign(format!("an answer of more than {} MiB", ANSWER_BYTES_MAX >> 20))
             }
-            body.extend_from_slice(&chunk);
-        }
+            ReadError::Broken(error) => self.unreachable(&error),
+        })?;
         let address = self.address();
         match status {
             StatusCode::UNAUTHORIZED if self.token.is_none() => Err(AskError::TokenMissing { address }),
