@@ -243,12 +243,23 @@ impl From<BootAges> for core::BootAges {
     }
 }
 
-/// Text from outside made fit for one line of a log or a table: at most `bytes_max` bytes, no control characters.
+/// Text from outside made fit for one line of a log or a table: at most `bytes_max` bytes, and nothing [hidden](is_hidden).
 pub(crate) fn plain(text: &str, bytes_max: usize) -> String {
     text.char_indices()
         .take_while(|(at, c)| at + c.len_utf8() <= bytes_max)
-        .map(|(_, c)| if c.is_control() { ' ' } else { c })
+        .map(|(_, c)| if is_hidden(c) { ' ' } else { c })
         .collect()
+}
+
+/// Whether it would act on whatever shows it, or would not be seen: control characters, with which escape sequences begin;
+/// those that are ignored where they are drawn (Unicode Standard Annex 44, Default_Ignorable_Code_Point), of which some
+/// change the order of what follows; and those that break a line.
+pub(crate) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// An age of any length: a machine may have booted months ago.

@@ -108,7 +108,7 @@ pub async fn run(config: DashboardConfig, clock: Clock) -> Result<(), TerminalEr
         }
         Show::Json => {
             let value = source.value().await?;
-            print(&format!("{value:#}\n"))
+            print(&text::escaped(&format!("{value:#}\n")))
         }
     }
 }

@@ -174,7 +174,7 @@ mod tests {
             checks: vec![
                 Check::ok("proxy", "127.0.0.1:8080", "answers"),
                 Check::told("token", "", Verdict::Fail, "it is wrong; give the right one; or none"),
-                Check::warn("open-files", "", "few\nof them", "raise\tthem"),
+                Check::warn("open-files", "", "few\nof them", "raise\tthem\u{202e}\u{9b}"),
                 Check::skip("metadata", "", "not on EC2?"),
             ],
         }
@@ -186,7 +186,7 @@ mod tests {
             report().text(false),
             "ok    proxy       127.0.0.1:8080: answers\n\
              FAIL  token       it is wrong; give the right one; or none\n\
-             warn  open-files  few of them; raise them\n\
+             warn  open-files  few of them; raise them  \n\
              skip  metadata    not on EC2?\n\
              1 ok, 1 warn, 1 FAIL, 1 skip\n"
         );

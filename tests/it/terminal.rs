@@ -290,8 +290,11 @@ async fn a_hostile_balancer_cannot_act_on_the_terminal() {
     let mut state = balancer.state().await;
     state["agents"][0]["agent_name"] = json!("\u{1b}[2J\u{1b}[?1049l\u{7}\u{202e}evil\r\n");
     state["agents"][1]["agent_name"] = json!("模型服务器 ".repeat(100));
-    state["version"] = json!("\u{1b}]0;title\u{7}9");
+    state["version"] = json!("\u{1b}]0;title\u{7}9\u{9b}2J");
     let address = impostor(Some(("200 OK", state.to_string()))).await;
+    let json = printed(address, &["--json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), state);
+    assert!(!json.contains(['\u{202e}', '\u{9b}']), "escaped, and the same: {json}");
     let mut view = watch(address, SMALL);
     let screen = view.shows(&["evil", "模型", "Agents (3)", "q quit"]).await;
     let columns: Vec<usize> = screen

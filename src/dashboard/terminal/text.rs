@@ -2,6 +2,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
+use crate::protocol::is_hidden;
+
 /// The most that is shown of any text, in characters: none may take the time of all.
 const TEXT_CHARS_MAX: usize = 400;
 
@@ -11,17 +13,23 @@ const INSTEAD: char = '\u{fffd}';
 /// Without what acts on a terminal: control characters, with which escape sequences begin, and invisible ones, which
 /// change the order or the place of what follows.
 pub(super) fn clean(text: &str) -> String {
-    let hides = |c: char| c.is_control() || is_invisible(c);
-    text.chars().take(TEXT_CHARS_MAX).map(|c| if hides(c) { INSTEAD } else { c }).collect()
+    text.chars().take(TEXT_CHARS_MAX).map(|c| if is_hidden(c) { INSTEAD } else { c }).collect()
 }
 
-/// Whether it is one of the characters that are ignored where they are drawn (Unicode Standard Annex 44,
-/// Default_Ignorable_Code_Point), or breaks a line.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+/// JSON that is shown as it is elsewhere, with escapes for the same characters: it means what it meant.
+pub(super) fn escaped(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Outside of strings it ends a line; within them it is an escape already.
+        if c == '\n' || !is_hidden(c) {
+            shown.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            shown.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    shown
 }
 
 /// How many columns it takes.
@@ -73,6 +81,15 @@ mod tests {
         assert_eq!(clean("left\u{202e}thgir\u{2066}\u{feff}\u{200b}\u{200d}"), "left�thgir����");
         assert_eq!(clean("e\u{301} 模型 é"), "e\u{301} 模型 é");
         assert_eq!(clean(&"x".repeat(10_000)).len(), TEXT_CHARS_MAX);
+    }
+
+    #[test]
+    fn json_means_what_it_meant_and_does_not_act_on_the_terminal() {
+        let value = serde_json::json!({"n": "a\x1b[2J\u{7f}\u{9b}2J\u{202e}b\n\u{e0001}模", "m": [1]});
+        let shown = escaped(&format!("{value:#}\n"));
+        assert!(shown.contains(r"\u007f\u009b2J\u202eb\n\udb40\udc01模"), "{shown}");
+        assert!(!shown.replace('\n', "").contains(is_hidden) && shown.ends_with("}\n"), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     #[test]
