@@ -212,8 +212,10 @@ resource "aws_autoscaling_group" "agent" {
   }
 
   lifecycle {
-    # The balancer writes both: the wish, and its claim, which is a tag. Read back, the claim would be a difference at each plan.
-    ignore_changes = [desired_capacity, tag]
+    # The balancer writes the first two: the wish, and its claim, which is a tag. Read back, the claim would be a difference at
+    # each plan. The hook cannot be changed without another group, which would cut running answers; aws_autoscaling_lifecycle_hook
+    # carries what changes later.
+    ignore_changes = [desired_capacity, tag, initial_lifecycle_hook]
 
     precondition {
       condition     = length(local.group_subnets[each.key]) > 0

@@ -88,8 +88,8 @@ run "groups_come_after_and_go_before_the_balancer" {
   command = plan
 
   assert {
-    condition     = can(regex("resource \"aws_autoscaling_group\" \"agent\" \\{(?:\n(?:[^}\n].*)?)*ignore_changes = \\[desired_capacity, tag\\]", file("${path.module}/agents.tf")))
-    error_message = "The balancer writes the desired capacity; Terraform must not take it back."
+    condition     = can(regex("resource \"aws_autoscaling_group\" \"agent\" \\{(?:\n(?:[^}\n].*)?)*ignore_changes = \\[desired_capacity, tag, initial_lifecycle_hook\\]", file("${path.module}/agents.tf")))
+    error_message = "The balancer writes the desired capacity; Terraform must not take it back, and a hook of the group's own must not replace the group."
   }
 
   assert {
