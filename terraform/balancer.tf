@@ -2,13 +2,7 @@
 
 locals {
   management_ip = coalesce(local.balancer_ip, aws_network_interface.balancer.private_ip)
-}
-
-module "balancer_user_data" {
-  source = "./modules/user-data"
-
-  role = "balancer"
-  settings = {
+  balancer_bootstrap = {
     BOOT_REGION          = local.region
     BOOT_BUCKET          = local.bucket
     BOOT_SETTINGS_KEY    = local.balancer_settings_key
@@ -17,6 +11,18 @@ module "balancer_user_data" {
     BOOT_LOG_GROUP       = local.log_group
     BOOT_DUALSTACK       = tostring(local.ipv6)
   }
+}
+
+module "balancer_user_data" {
+  source = "./modules/user-data"
+
+  role     = "balancer"
+  settings = local.balancer_bootstrap
+}
+
+# What an instance learns at its first boot only, because user data cannot be changed under it.
+resource "terraform_data" "balancer_bootstrap" {
+  input = local.balancer_bootstrap
 }
 
 resource "aws_network_interface" "balancer" {
@@ -79,6 +85,8 @@ resource "aws_instance" "balancer" {
   lifecycle {
     # A newer image or script is no reason to replace what clients are connected to. docs/aws.md tells how to do it.
     ignore_changes = [ami, user_data, user_data_base64]
+    # Its rights and the agents follow another token's name, key or way to AWS at once, and it would go on with the old one.
+    replace_triggered_by = [terraform_data.balancer_bootstrap]
   }
 
   # At its first boot it needs the internet, its rights and its settings.

@@ -48,6 +48,20 @@ class Changes(unittest.TestCase):
         group = self.planned(warm_pool=None)['aws_autoscaling_group.agent["cpu"]']
         self.assertEqual(group["before"]["initial_lifecycle_hook"], group["after"]["initial_lifecycle_hook"])
 
+    def test_what_only_the_first_boot_reads_makes_another_balancer_at_its_address(self) -> None:
+        key = "arn:aws:kms:eu-central-1:111122223333:key/11111111-2222-3333-4444-555555555555"
+        others = {"management_token_parameter": "/other/token", "kms_key_arn": key, "public_address": "ipv6"}
+        for name, value in others.items():
+            with self.subTest(name):
+                changes = self.planned(**{name: value})
+                self.assertIn("aws_instance.balancer", set(changes))
+                self.assertEqual(changes["aws_instance.balancer"]["actions"], ["delete", "create"])
+                kept = changes.get("aws_network_interface.balancer", {"actions": ["no-op"]})["actions"]
+                self.assertNotIn("delete", kept, "its address stays")
+                user_data = render.unpacked(changes["aws_instance.balancer"]["after"]["user_data_base64"])[1]
+                self.assertIn({"public_address": "BOOT_DUALSTACK=true"}.get(name, f"={value}"), user_data)
+        self.assertNotIn("aws_instance.balancer", set(self.planned(boot_timeout_minutes=30)))
+
 
 if __name__ == "__main__":
     unittest.main()
