@@ -106,13 +106,14 @@ resource "aws_instance" "balancer" {
   ]
 }
 
-# A changed settings object is taken at once: a new hash makes a new run. The program restarts behind its sockets.
+# Changed settings or scripts are taken at once: each change makes another association, which runs once. The program restarts
+# behind its sockets.
 resource "aws_ssm_association" "refresh" {
   association_name = "${var.name}-refresh"
   name             = "AWS-RunShellScript"
 
   parameters = {
-    commands = "systemctl start paddock-refresh.service # settings ${sha256(local.balancer_settings_text)}, scripts ${sha256(module.balancer_user_data.bundle)}"
+    commands = "systemctl start paddock-refresh.service"
   }
 
   # So that settings which the program refuses fail the apply. By IPv6 alone, Systems Manager may not reach the machine.
@@ -125,7 +126,10 @@ resource "aws_ssm_association" "refresh" {
 
   tags = local.tags
 
-  depends_on = [aws_s3_object.balancer_settings, aws_s3_object.balancer_boot]
+  lifecycle {
+    # Another one, because the provider waits only for one that it makes.
+    replace_triggered_by = [aws_s3_object.balancer_settings.content, aws_s3_object.balancer_boot.content, aws_instance.balancer.id]
+  }
 }
 
 # Put there by Systems Manager, because nothing is installed by a package manager at boot.

@@ -15,6 +15,7 @@ import tool
 
 FOLDER = ROOT / "tests" / "infra" / "changing"
 INTO = offline.CACHE / "applied" / FOLDER.name
+KEY = "arn:aws:kms:eu-central-1:111122223333:key/11111111-2222-3333-4444-555555555555"
 
 Change = dict[str, Any]
 
@@ -49,8 +50,7 @@ class Changes(unittest.TestCase):
         self.assertEqual(group["before"]["initial_lifecycle_hook"], group["after"]["initial_lifecycle_hook"])
 
     def test_what_only_the_first_boot_reads_makes_another_balancer_at_its_address(self) -> None:
-        key = "arn:aws:kms:eu-central-1:111122223333:key/11111111-2222-3333-4444-555555555555"
-        others = {"management_token_parameter": "/other/token", "kms_key_arn": key, "public_address": "ipv6"}
+        others = {"management_token_parameter": "/other/token", "kms_key_arn": KEY, "public_address": "ipv6"}
         for name, value in others.items():
             with self.subTest(name):
                 changes = self.planned(**{name: value})
@@ -61,6 +61,15 @@ class Changes(unittest.TestCase):
                 user_data = render.unpacked(changes["aws_instance.balancer"]["after"]["user_data_base64"])[1]
                 self.assertIn({"public_address": "BOOT_DUALSTACK=true"}.get(name, f"={value}"), user_data)
         self.assertNotIn("aws_instance.balancer", set(self.planned(boot_timeout_minutes=30)))
+
+    def test_changed_settings_are_waited_for(self) -> None:
+        """The provider waits for an association's success only when it makes one."""
+        for changed in ({"boot_timeout_minutes": 30}, {"api_keys": ["alice sha256:" + "0" * 64]}):
+            with self.subTest(changed):
+                refresh = self.planned(**changed).get("aws_ssm_association.refresh", {"actions": []})
+                self.assertEqual(refresh["actions"], ["delete", "create"])
+                self.assertEqual(refresh["after"]["wait_for_success_timeout_seconds"], 900)
+        self.assertIn("create", self.planned(kms_key_arn=KEY)["aws_ssm_association.refresh"]["actions"])
 
 
 if __name__ == "__main__":
