@@ -234,9 +234,9 @@ def boot() -> None:
     changes = aws.until_it_works(bring, PATIENCE_SECONDS)
     if changes.units:
         systemctl("daemon-reload")
-    if is_balancer() and changes.restart:
-        # If an earlier try failed, it runs with what was there before.
-        systemctl("try-restart", "--no-block", "paddock-balancer.service")
+    if changes.restart:
+        # If an earlier try failed, or somebody started this again, it runs with what was there before.
+        systemctl("try-restart", "--no-block", f"paddock-{os.environ['BOOT_ROLE']}.service")
     Changes.forget()
     print("settings, program and token are in place")
 

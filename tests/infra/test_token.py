@@ -120,6 +120,14 @@ class Agent(Case):
         self.assertEqual((self.agent.root / "etc/paddock/token").read_text(), "x" * 43)
         self.assertIn("the balancer has not made the parameter /paddock/token", error)
 
+    def test_a_boot_that_is_done_again_takes_a_changed_token(self) -> None:
+        """Else the agent would keep its old copy, and the timer would see no change."""
+        self.settings("agent", PADDOCK_MANAGEMENT_ADDR="10.0.0.5:8085")
+        for token, said in (("x", 1), ("x", 1), ("y", 2)):
+            self.ssm.put_parameter(Name="/paddock/token", Value=token * 43, Type="SecureString", Overwrite=True)
+            self.assertEqual(self.agent.run("settings.py", "boot").returncode, 0)
+            self.assertEqual(self.agent.systemctl().count("try-restart --no-block paddock-agent.service"), said)
+
     def test_a_rotated_token_restarts_the_agent_once(self) -> None:
         self.ssm.put_parameter(Name="/paddock/token", Value="x" * 43, Type="SecureString")
         self.agent.run("management_token.py", "refresh")
