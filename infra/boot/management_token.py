@@ -40,6 +40,7 @@ def put(overwrite: bool) -> str:
     if os.environ.get("BOOT_TOKEN_KMS_KEY"):
         said["KeyId"] = os.environ["BOOT_TOKEN_KMS_KEY"]
     parameters.ssm("PutParameter", said)
+    print(f"a new management token is in the SSM parameter {name()}")
     return token
 
 

@@ -40,11 +40,14 @@ def is_balancer() -> bool:
     return os.environ["BOOT_ROLE"] == "balancer"
 
 
+def uri() -> str:
+    return f"s3://{os.environ['BOOT_BUCKET']}/{os.environ['BOOT_SETTINGS_KEY']}"
+
+
 def wished() -> Dict[str, str]:
-    uri = f"s3://{os.environ['BOOT_BUCKET']}/{os.environ['BOOT_SETTINGS_KEY']}"
-    found = environment.parse(Source(uri).read().decode(), uri)
+    found = environment.parse(Source(uri()).read().decode(), uri())
     if bool(found.get("FETCH_PADDOCK_URI")) != bool(found.get("FETCH_PADDOCK_SHA256")):
-        raise aws.Trouble(f"{uri}: FETCH_PADDOCK_URI and FETCH_PADDOCK_SHA256 go together")
+        raise aws.Trouble(f"{uri()}: FETCH_PADDOCK_URI and FETCH_PADDOCK_SHA256 go together")
     return found
 
 
@@ -238,7 +241,7 @@ def boot() -> None:
         # If an earlier try failed, or somebody started this again, it runs with what was there before.
         systemctl("try-restart", "--no-block", f"paddock-{os.environ['BOOT_ROLE']}.service")
     Changes.forget()
-    print("settings, program and token are in place")
+    print(f"the settings of {uri()}, the program and the token are in place")
 
 
 def refresh() -> None:

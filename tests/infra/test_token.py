@@ -14,6 +14,11 @@ from instance import BOOT, SECRET, wait_until
 class Balancer(BalancerCase):
     def test_the_token_is_made_once_and_kept(self) -> None:
         self.settings("balancer")
+        first = self.balancer.run("settings.py", "boot")
+        said = ["a new management token is in the SSM parameter /paddock/token",
+                "the settings of s3://deployment/balancer/settings.env, the program and the token are in place"]
+        told = lambda done: [line for line in done.stdout.splitlines() if not line.startswith("s3://deployment/paddock: ")]
+        self.assertEqual((first.returncode, told(first)), (0, said), "the checklist of docs/aws.md looks for it")
         self.boot()
         token = self.etc / "token"
         self.assertEqual(token.read_text(), self.token())
@@ -21,7 +26,8 @@ class Balancer(BalancerCase):
         self.assertEqual(stat.S_IMODE(token.stat().st_mode), 0o600)
         self.assertEqual(self.ssm.describe_parameters()["Parameters"][0]["Type"], "SecureString")
         other = self.instance("balancer")
-        self.assertEqual(other.run("settings.py", "boot").returncode, 0)
+        second = other.run("settings.py", "boot")
+        self.assertEqual((second.returncode, told(second)), (0, said[1:]))
         self.assertEqual((other.root / "etc/paddock/token").read_text(), token.read_text(), "a new balancer takes the same")
 
     def test_two_balancers_that_make_it_at_once_agree(self) -> None:
