@@ -221,6 +221,11 @@ resource "aws_autoscaling_group" "agent" {
       condition     = length(local.group_subnets[each.key]) > 0
       error_message = "groups: no zone of the subnets offers an instance type of ${each.key}; add a subnet in another zone, or choose another type."
     }
+
+    precondition {
+      condition     = !local.runs_warm[each.key] || local.group_prices[each.key] != null
+      error_message = "groups: the warm pool of ${each.key} is Running and costs like instances that serve, at a price that is not known: give the group a price_per_hour, or leave the pool Stopped."
+    }
   }
 
   # Made after the balancer and ended before it, so that no instance is ever without one.

@@ -13,6 +13,11 @@ locals {
   ) }
   # A pool without min_size keeps as many as are missing to its prepared capacity.
   warm_instances = { for name, group in local.groups : name => try(group.warm_pool.max_group_prepared_capacity, 0) }
+  # Those that are not stopped are paid for like any other. agents.tf refuses such a pool without a price.
+  runs_warm = { for name, group in local.groups : name => try(group.warm_pool.state == "Running", false) }
+  warm_instance_month = { for name in local.group_order : name => !local.runs_warm[name] ? 0 : local.hours * (
+    (local.group_prices[name] == null ? 0 : local.group_prices[name]) + (var.private ? 0 : local.prices.public_ipv4_hour)
+  ) }
 
   # What an instance-hour costs: as it was said, else on demand the dearest of the types, if all are known. Spot prices
   # change by the hour, so nothing is guessed there.
@@ -33,8 +38,10 @@ locals {
     metric_puts = local.puts_hour * local.hours / 1000 * local.prices.put_metric_data_per_1000
     logs        = local.quiet_logs_gb * (local.prices.logs_ingested_gb + local.prices.logs_stored_gb_month)
     endpoints   = length(local.interface_endpoints) * local.prices.interface_endpoint_zone_hour * local.hours
-    warm_pool   = sum(concat([0], [for name in local.group_order : local.warm_instances[name] * local.warm_volume_month[name]]))
-    dashboard   = var.dashboard ? local.prices.dashboard_month : 0
+    warm_pool = sum(concat([0], [
+      for name in local.group_order : local.warm_instances[name] * (local.warm_volume_month[name] + local.warm_instance_month[name])
+    ]))
+    dashboard = var.dashboard ? local.prices.dashboard_month : 0
   }
   # At rest the balancer puts once a minute. The CloudWatch Agent puts the same metrics again, with memory and disk, each 10 s.
   published_metrics = length(local.metrics.metrics) + (var.cloudwatch_agent ? length(local.metrics.metrics) + 2 : 0)

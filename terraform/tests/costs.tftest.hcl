@@ -66,6 +66,37 @@ run "a_warm_pool_costs_its_volumes" {
   }
 }
 
+# Each of the two instances besides: $0.0725 and an address at $0.005, for 730 hours.
+run "a_warm_pool_that_runs_costs_its_instances" {
+  command = plan
+
+  variables {
+    groups = [{
+      name           = "warm"
+      instance_types = ["c7g.large"]
+      max_size       = 2
+      price_per_hour = 0.0725
+      warm_pool      = { max_group_prepared_capacity = 2, state = "Running" }
+    }]
+    model = { source = "s3://models/large.gguf", sha256 = "0000000000000000000000000000000000000000000000000000000000000000", size_gb = 20 }
+  }
+
+  assert {
+    condition     = abs(output.monthly_floor.items.warm_pool - 2 * (33 * 0.08 + 511 * 0.04 + 730 * (0.0725 + 0.005))) < 0.01
+    error_message = "Instances that run are paid for though nobody calls."
+  }
+}
+
+run "a_warm_pool_that_runs_needs_a_price" {
+  command = plan
+
+  variables {
+    groups = [{ name = "warm", instance_types = ["c7g.large"], warm_pool = { state = "Running" } }]
+  }
+
+  expect_failures = [aws_autoscaling_group.agent["warm"]]
+}
+
 run "the_balancer_may_be_larger" {
   command = plan
 
