@@ -60,14 +60,17 @@ pub struct Agent {
     pub last_update: SystemTime,
     /// Until when nothing more is sent there after a failure.
     pub quarantined_until: Option<SystemTime>,
-    /// Slots that may be given to the next request.
+    /// Slots that may be given to the next request: none if it is not eligible.
     pub slots_idle: u32,
-    /// The others.
+    /// Slots in use.
     pub slots_processing: u32,
     /// Slots in all.
     pub slots_total: u32,
-    /// Of these, slots that others than this gateway use.
+    /// Of those in use, slots that others than this gateway use.
     pub slots_foreign: u32,
+    /// Of those in use, slots of requests that were cancelled: llama.cpp may still compute.
+    #[serde(default)]
+    pub slots_cooling: u32,
     /// Attempts that are not over.
     pub leases: usize,
     /// How far its server has come.
@@ -104,11 +107,11 @@ impl Agent {
             is_slots_endpoint_enabled: agent.is_slots_endpoint_enabled,
             last_update: at(wall.saturating_sub(agent.silent_for)),
             quarantined_until: agent.quarantined_for.map(|left| at(wall + left)),
-            // Programs that know Paddler's fields alone add these up: nothing is free at an agent that is gone.
-            slots_idle: if agent.is_connected { agent.slots_idle } else { 0 },
+            slots_idle: agent.slots_idle,
             slots_processing: agent.slots_processing,
             slots_total: agent.slots_total,
             slots_foreign: agent.slots_foreign,
+            slots_cooling: agent.slots_cooling,
             leases: agent.leases,
             phase: agent.phase,
             instance: agent.instance,
@@ -173,7 +176,7 @@ pub struct Point {
     pub requests_buffered: usize,
     /// Slots of servers that are up, at its end.
     pub slots_total: u32,
-    /// Of these, the most that were not free at any look during the step.
+    /// Of these, the most that were in use at any look during the step.
     pub slots_processing: u32,
     /// Instances that are there or asked for, at its end.
     pub instances: usize,

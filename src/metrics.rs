@@ -28,7 +28,7 @@ pub struct Gauges {
     pub slots_total: u64,
     /// Of these, slots that may be given to the next request.
     pub slots_idle: u64,
-    /// The others.
+    /// Of these, slots in use; the rest is not offered.
     pub slots_processing: u64,
     /// Agents that are heard.
     pub agents: u64,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Core;
 use super::boot::Boot;
 pub use super::boot::BootPhase;
+use super::dispatch::LeaseState;
 use super::event::{InstanceState, Notice, Phase};
 use super::groups::Group;
 use super::ids::{AgentKey, GroupId, InstanceId, PoolId};
@@ -43,7 +44,7 @@ pub struct PoolSnapshot {
     pub slots_total: u32,
     /// Of these, slots that may be given to the next request.
     pub slots_idle: u32,
-    /// The others.
+    /// Of these, slots in use. The rest is not offered: its agents get nothing new.
     pub slots_processing: u32,
     /// Whether somebody else, such as an alarm, should start an instance: requests wait, none is there or asked for, and
     /// the core cannot ask, or its call failed or is late.
@@ -255,12 +256,14 @@ pub struct AgentSnapshot {
     pub quarantined_for: Option<Duration>,
     /// Slots in all.
     pub slots_total: u32,
-    /// Slots that may be given to the next request.
+    /// Slots that may be given to the next request: none if it is not eligible.
     pub slots_idle: u32,
-    /// The others.
+    /// Slots in use.
     pub slots_processing: u32,
     /// Of these, slots that others than this gateway use.
     pub slots_foreign: u32,
+    /// Of these, slots of requests that were cancelled: llama.cpp may still compute.
+    pub slots_cooling: u32,
     /// Attempts that are not over.
     pub leases: usize,
 }
@@ -270,7 +273,7 @@ pub struct AgentSnapshot {
 pub struct Load {
     /// Slots of servers that are up.
     pub slots_total: u32,
-    /// Of these, those that are not free.
+    /// Of these, those that are in use.
     pub slots_processing: u32,
     /// Instances that are there or asked for.
     pub instances: usize,
@@ -282,9 +285,9 @@ impl Core {
     pub fn load(&self) -> Load {
         let connected = self.agents.iter().filter(|(_, agent)| agent.is_connected);
         let slots = connected.map(|(&key, agent)| (agent.report.slots_total, self.free(key, agent)));
-        let (slots_total, slots_idle) = slots.fold((0, 0), |(total, idle), (t, i)| (total + t, idle + i));
+        let (slots_total, free) = slots.fold((0, 0), |(total, free), (t, f)| (total + t, free + f));
         let instances = self.pools.values().map(Pool::instances_all).sum();
-        Load { slots_total, slots_processing: slots_total - slots_idle, instances }
+        Load { slots_total, slots_processing: slots_total - free, instances }
     }
 
     /// The state, as of the last event.
@@ -360,7 +363,9 @@ impl Core {
         let agent = self.agents.get(&key)?;
         let report = &agent.report;
         let is_eligible = self.is_eligible(key, agent);
-        let slots_idle = self.free(key, agent);
+        let free = self.free(key, agent);
+        let leases = agent.leases.iter().filter_map(|id| self.leases.get(id));
+        let cooling = leases.filter(|lease| matches!(lease.state, LeaseState::Cooling { .. }));
         Some(AgentSnapshot {
             key,
             pool: agent.pool,
@@ -379,9 +384,10 @@ impl Core {
             silent_for: self.now.since(agent.reported_at),
             quarantined_for: agent.quarantined_until.map(|until| until.since(self.now)),
             slots_total: report.slots_total,
-            slots_idle,
-            slots_processing: report.slots_total - slots_idle,
+            slots_idle: if is_eligible { free } else { 0 },
+            slots_processing: report.slots_total - free,
             slots_foreign: agent.foreign,
+            slots_cooling: cooling.map(|lease| lease.slots).sum(),
             leases: agent.leases.len(),
         })
     }

@@ -94,7 +94,7 @@ impl Instruments {
         );
         pool.register("slots", "Slots of servers that are up", self.slots.clone());
         pool.register("slots_idle", "Slots that may be given to the next request", self.slots_idle.clone());
-        pool.register("slots_processing", "The other slots", self.slots_processing.clone());
+        pool.register("slots_processing", "Slots in use", self.slots_processing.clone());
         pool.register("agents", "Agents that are heard", self.agents.clone());
         pool.register("instances", "Instances, by what they are good for", self.instances.clone());
         pool.register(

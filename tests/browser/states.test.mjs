@@ -116,6 +116,7 @@ scene('an agent with a great many slots fits', async (world) => {
       slots_processing: 24,
       slots_total: 1024,
       slots_foreign: 4,
+      slots_cooling: 3,
       leases: 20,
       phase: 'ready',
       instance: null,
@@ -129,7 +130,7 @@ scene('an agent with a great many slots fits', async (world) => {
     };
     state.agents = [agent];
   });
-  await page.shows('#agent-rows tr', '20 in use, 4 used by others, 1000 free');
-  assert.equal(await page.tab.locator('#agent-rows .cell').count(), 3);
+  await page.shows('#agent-rows tr', '17 in use, 3 cancelled, not free yet, 4 used by others, 1000 free');
+  assert.equal(await page.tab.locator('#agent-rows .cell').count(), 4);
   await page.fits('many slots');
 });

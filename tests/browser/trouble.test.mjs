@@ -33,6 +33,35 @@ scene('what is wrong with an agent is said, with the mend', async (world) => {
   await page.inspect('trouble');
 });
 
+scene('an agent that gets nothing new is not said to be ready', async (world) => {
+  const balancer = await world.balancer();
+  const llama = await world.llama(4);
+  const agent = world.agent(balancer, 'one', llama);
+  const page = await world.page(balancer.page);
+  await page.shows('#headline', 'Ready: 4 slots, all free. Nothing waits.');
+  const isWithheld = async () => {
+    await page.shows('#agent-rows', '4 not offered');
+    await page.shows('#slots-note', '0 free, 4 not offered');
+    await page.shows('#agents-note', '1 connected, with 4 slots: 0 in use, 0 free, 4 not offered.');
+    const cells = page.tab.locator('#agent-rows .cell');
+    assert.deepEqual([await cells.count(), await cells.first().getAttribute('data-use')], [4, 'withheld']);
+  };
+
+  agent.say({ drain_reason: 'spot_interruption', drain_left_ms: 90_000 });
+  await page.shows('#headline', 'Nothing can be served: 1 agent is connected, but it gets nothing new. Nothing waits.');
+  await isWithheld();
+  const requests = Array.from({ length: 3 }, () => world.ask(balancer));
+  await page.shows('#headline', '3 requests wait: 1 agent is connected, but it gets nothing new.');
+  await isWithheld();
+  for (const request of requests) request.leave();
+
+  agent.say({ drain_reason: null, drain_left_ms: null });
+  await page.shows('#headline', 'Ready: 4 slots, all free. Nothing waits.');
+  agent.mute();
+  await page.shows('#headline', 'Nothing can be served: 1 agent is connected, but it gets nothing new. Nothing waits.');
+  await isWithheld();
+});
+
 scene('a server that cannot be reached is quarantined, and that is said', async (world) => {
   const balancer = await world.balancer({ options: ['--buffered-request-timeout', '30s'] });
   const llama = await world.llama(1);

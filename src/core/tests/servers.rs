@@ -86,3 +86,37 @@ fn a_heartbeat_that_is_not_announced_is_learnt() {
     scene.pass(secs(3));
     assert_eq!(scene.arrive(1), [""; 0], "three of its heartbeats are missing");
 }
+
+/// Slots of the pool, and of its first agent: in all, free, in use, and of those cooling.
+fn slots(scene: &Scene) -> [u32; 7] {
+    let state = scene.core.snapshot();
+    let (pool, agent) = (&state.pools[0], &state.agents[0]);
+    [
+        pool.slots_total,
+        pool.slots_idle,
+        pool.slots_processing,
+        agent.slots_total,
+        agent.slots_idle,
+        agent.slots_processing,
+        agent.slots_cooling,
+    ]
+}
+
+#[test]
+fn a_slot_that_nobody_is_given_is_not_free_and_not_in_use() {
+    let mut scene = Scene::without_fleet();
+    scene.connect(key(1, 1), ready(1, 4, 1));
+    scene.arrive(1);
+    assert_eq!(slots(&scene), [4, 2, 2, 4, 2, 2, 0]);
+    let notice = Notice { reason: NoticeReason::SpotInterruption, left: None };
+    scene.report(key(1, 1), AgentReport { notice: Some(notice), ..ready(1, 4, 2) });
+    assert_eq!(slots(&scene), [4, 0, 2, 4, 0, 2, 0], "it gets nothing new");
+    assert_eq!(scene.core.load().slots_processing, 2);
+    scene.report(key(1, 1), ready(1, 4, 2));
+    assert_eq!(slots(&scene), [4, 2, 2, 4, 2, 2, 0]);
+    scene.pass(secs(3));
+    assert_eq!(slots(&scene), [4, 0, 2, 4, 0, 2, 0], "it is silent");
+    scene.report(key(1, 1), ready(1, 4, 2));
+    scene.end(0, LeaseEnd::Cancelled);
+    assert_eq!(slots(&scene), [4, 2, 2, 4, 2, 2, 1], "llama.cpp may still compute");
+}

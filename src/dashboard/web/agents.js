@@ -3,13 +3,19 @@
 import { attrs, byId, el, part, rows, show, text } from './dom.js';
 import { ago, count, duration, timeOfDay } from './format.js';
 import { since } from './model.js';
-import { agentWords, instanceWords } from './words.js';
+import { agentWords, instanceWords, restWords } from './words.js';
 
 /** With more slots than this, the cells of a kind become one. */
 const CELLS_MAX = 64;
 
 /** What a slot may be, and how that is told. */
-const USES = { ours: 'in use', foreign: 'used by others', free: 'free', withheld: 'not offered' };
+const USES = {
+  ours: 'in use',
+  cooling: 'cancelled, not free yet',
+  foreign: 'used by others',
+  free: 'free',
+  withheld: 'not offered',
+};
 
 /** Fills the table; `now` as the seconds since the epoch. */
 export function showAgents(state, now) {
@@ -30,7 +36,7 @@ export function showAgents(state, now) {
 function note({ agents, slots }) {
   if (agents.length === 0) return 'None is connected.';
   const heard = agents.filter((agent) => agent.is_connected).length;
-  return `${heard} connected, with ${count(slots.total, 'slot')}: ${slots.used} in use, ${slots.idle} free.`;
+  return `${heard} connected, with ${count(slots.total, 'slot')}: ${slots.used} in use, ${restWords(slots)}.`;
 }
 
 function agentRow(agent, instance, now) {
@@ -63,13 +69,11 @@ function instanceRow(instance) {
   };
 }
 
-/** The report tells which slots are busy and how many of these are not ours; of one that gets nothing, none is free. */
-function slotUses(agent) {
-  const { slots_total: total, slots_idle: free } = agent;
-  const foreign = Math.min(agent.slots_foreign, total - free);
-  const rest = total - free - foreign;
-  const ours = agent.is_eligible ? rest : Math.min(agent.leases, rest);
-  return { ours, foreign, free, withheld: rest - ours };
+/** Those in use are of three kinds, and of an agent that gets nothing new none is free. */
+function slotUses({ slots_total: total, slots_processing: used, slots_idle: free, ...agent }) {
+  const foreign = Math.min(agent.slots_foreign, used);
+  const cooling = Math.min(agent.slots_cooling ?? 0, used - foreign);
+  return { ours: used - foreign - cooling, cooling, foreign, free, withheld: total - used - free };
 }
 
 function make() {

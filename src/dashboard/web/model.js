@@ -49,6 +49,7 @@ export function read(snapshot) {
   states.launching = launching;
   for (const instance of instances) states[instance.is] += 1;
   const starting = pools.filter((pool) => pool.pending > 0);
+  const eligible = snapshot.agents.filter((agent) => agent.is_eligible);
   return {
     snapshot,
     at: snapshot.at_seconds,
@@ -57,6 +58,11 @@ export function read(snapshot) {
       total: sum(pools, (pool) => pool.slots_total),
       idle: sum(pools, (pool) => pool.slots_idle),
       used: sum(pools, (pool) => pool.slots_processing),
+    },
+    // Slots of agents that get something new: nothing is served on those of the others.
+    offered: {
+      total: sum(eligible, (agent) => agent.slots_total),
+      used: sum(eligible, (agent) => agent.slots_processing),
     },
     instances,
     booting: instances.filter((instance) => isBooting(instance)),

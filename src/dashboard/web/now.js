@@ -3,7 +3,7 @@
 import { attrs, byId, el, part, rows, show, text } from './dom.js';
 import { dollars, duration } from './format.js';
 import { STATES, groupName, saved, usage } from './model.js';
-import { agentWords, headline } from './words.js';
+import { agentWords, headline, restWords } from './words.js';
 
 /** From one sentence to those who listen to the next, at least, in milliseconds: a queue may come and go each second. */
 const SAID_INTERVAL = 5000;
@@ -36,7 +36,7 @@ function showTiles(state) {
   text(byId('slots-used'), String(slots.used));
   text(byId('slots-total'), String(slots.total));
   byId('slots-meter').firstElementChild.style.width = `${slots.total ? (100 * slots.used) / slots.total : 0}%`;
-  text(byId('slots-note'), slots.total ? `${slots.idle} free` : 'no server is up');
+  text(byId('slots-note'), slots.total > 0 ? restWords(slots) : 'no server is up');
   text(byId('instances'), String(state.instanceCount));
   const parts = STATES.filter((name) => state.states[name] > 0).map((name) => [name, state.states[name]]);
   // Agents that speak for no instance of a fleet were started by other hands.

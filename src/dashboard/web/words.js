@@ -32,34 +32,49 @@ const DRAINS = {
 /**
  * The one sentence at the top, and what kind it is of: only another kind is worth interrupting somebody who listens.
  *
- * 1. The gateway ends. 2. Something serves. 3. Something boots. 4. Requests wait for nothing. 5. Agents are there, and
- * none can serve. 6. The last instance goes. 7. Nothing is there.
+ * 1. The gateway ends. 2. Something serves. 3. Something boots. 4. Requests wait for nothing. 5. The last instance goes.
+ * 6. Agents are there, and none can serve. 7. Nothing is there.
  */
 export function headline(state, elapsed = 0) {
-  const { waiting, slots, states } = state;
+  const { waiting, offered, states } = state;
   const requests = `${count(waiting, 'request')} ${waiting === 1 ? 'waits' : 'wait'}`;
   if (state.snapshot.shutting_down) {
     return ['ending', 'warn', 'Shutting down: nothing new is started, and answers that have begun go on.'];
   }
-  if (slots.total > 0) {
-    if (waiting > 0)
-      return ['queue', 'busy', `${slots.used} of ${count(slots.total, 'slot')} in use, and ${requests}.`];
-    if (slots.used > 0)
-      return ['serving', 'good', `${slots.used} of ${count(slots.total, 'slot')} in use. Nothing waits.`];
-    return ['ready', 'good', `Ready: ${count(slots.total, 'slot')}, all free. Nothing waits.`];
+  if (offered.total > 0) {
+    const use = `${offered.used} of ${count(offered.total, 'slot')} in use`;
+    if (waiting > 0) return ['queue', 'busy', `${use}, and ${requests}.`];
+    if (offered.used > 0) return ['serving', 'good', `${use}. Nothing waits.`];
+    return ['ready', 'good', `Ready: ${count(offered.total, 'slot')}, all free. Nothing waits.`];
   }
   if (states.launching + states.booting > 0) {
     const left = state.eta === null ? '' : ` The first slot comes ${foretold(state.eta - elapsed)}.`;
     return ['booting', 'busy', `Starting from zero: ${waiting > 0 ? requests : 'nothing waits yet'}.${left}`];
   }
-  if (waiting > 0) return ['stuck', 'bad', `${requests}, and no server is on its way.`];
-  const heard = state.agents.filter((agent) => agent.is_connected).length;
-  if (heard > 0) {
-    const them = heard === 1 ? '1 agent is connected, but it' : `${heard} agents are connected, but none`;
-    return ['unfit', 'warn', `${them} ${heard === 1 ? 'cannot serve' : 'can serve'}. Nothing waits.`];
+  const heard = state.agents.filter((agent) => agent.is_connected);
+  const them =
+    heard.length === 1
+      ? '1 agent is connected, but it gets nothing new'
+      : `${heard.length} agents are connected, but none gets anything new`;
+  if (waiting > 0) {
+    return ['stuck', 'bad', heard.length > 0 ? `${requests}: ${them}.` : `${requests}, and no server is on its way.`];
   }
-  if (states.draining + states.ending > 0) return ['leaving', 'good', 'Going to zero: the last instance ends.'];
+  if (states.draining + states.ending > 0 && heard.every((agent) => isLeaving(state, agent))) {
+    return ['leaving', 'good', 'Going to zero: the last instance ends.'];
+  }
+  if (heard.length > 0) return ['unfit', 'warn', `Nothing can be served: ${them}. Nothing waits.`];
   return ['zero', 'zero', 'At zero: nothing runs, and nothing waits.'];
+}
+
+function isLeaving({ instances }, agent) {
+  const own = instances.find((instance) => instance.id === agent.instance);
+  return own !== undefined && ['draining', 'ending'].includes(own.is);
+}
+
+/** The slots that are not in use: which of them the next request may get. */
+export function restWords({ total, used, idle }) {
+  const withheld = total - used - idle;
+  return withheld > 0 ? `${idle} free, ${withheld} not offered` : `${idle} free`;
 }
 
 /** All that is to be said of an agent, the worst first; `now` as the seconds since the epoch. */

@@ -31,7 +31,7 @@ async fn agents_have_paddlers_fields_and_more() {
         json!({
             "agent_id": "the-agent", "agent_name": null, "error": null, "external_llamacpp_addr": "127.0.0.1:8088",
             "is_authorized": true, "is_slots_endpoint_enabled": true, "last_update": null, "quarantined_until": null,
-            "slots_idle": 1, "slots_processing": 1, "slots_total": 2, "slots_foreign": 1, "leases": 0,
+            "slots_idle": 1, "slots_processing": 1, "slots_total": 2, "slots_foreign": 1, "slots_cooling": 0, "leases": 0,
             "phase": "ready", "instance": null, "zone": null, "group": null, "notice": null, "pool": 0, "incarnation": null, "is_connected": true,
             "is_eligible": true,
         })
