@@ -4,7 +4,7 @@ mod calls;
 mod ending;
 mod instances;
 mod launching;
-mod metadata;
+pub mod metadata;
 mod metrics;
 
 use std::time::Duration;

@@ -1,11 +1,14 @@
 //! Whoever does not read the log stops nobody.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 
+use crate::cli::paddock;
 use crate::support::http::{self, RawClient};
 use crate::support::wait::{eventually, free_addr};
 
@@ -14,35 +17,35 @@ const REQUESTS: usize = 12_000;
 /// For all of them; one at a time they take about a second.
 const ALL_MAX: Duration = Duration::from_secs(60);
 
+/// A balancer that answers, whose standard error is a pipe that nobody reads yet; and where its clients go.
+async fn start() -> (Child, SocketAddr) {
+    let (proxy, management) = (free_addr().to_string(), free_addr().to_string());
+    let mut command = paddock();
+    command.args(["balancer", "--reverseproxy-addr", &proxy, "--management-addr", &management]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let (child, proxy) = (command.spawn().unwrap(), proxy.parse().unwrap());
+    eventually("it answers", ALL_MAX, async || http::try_get(proxy, "/health").await.map(drop)).await;
+    (child, proxy)
+}
+
+/// One client's requests, one after the other.
+async fn ask(proxy: SocketAddr, requests: usize) {
+    let mut client = RawClient::connect(proxy).await;
+    for _ in 0..requests {
+        client.send("GET /health HTTP/1.1\r\nHost: g\r\n\r\n").await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+}
+
+fn sigterm(child: &Child) {
+    kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_pipe_stops_no_request_and_what_was_dropped_is_told() {
-    let (proxy, management) = (free_addr(), free_addr());
-    let mut child = Command::new(env!("CARGO_BIN_EXE_paddock"))
-        .args([
-            "balancer",
-            "--reverseproxy-addr",
-            &proxy.to_string(),
-            "--management-addr",
-            &management.to_string(),
-        ])
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+    let (mut child, proxy) = start().await;
     let mut pipe = BufReader::new(child.stderr.take().unwrap());
-    eventually("it answers", ALL_MAX, async || http::try_get(proxy, "/health").await.map(drop)).await;
-    let asking = async {
-        let mut client = RawClient::connect(proxy).await;
-        for _ in 0..REQUESTS {
-            client.send("GET /health HTTP/1.1\r\nHost: g\r\n\r\n").await;
-            assert_eq!(client.answer().await.status, 200);
-        }
-    };
-    timeout(ALL_MAX, asking).await.expect("nobody reads the log, and all are served");
+    timeout(ALL_MAX, ask(proxy, REQUESTS)).await.expect("nobody reads the log, and all are served");
     // Now somebody does.
     let read = tokio::task::spawn_blocking(move || {
         let (mut lines, mut dropped) = (0, None);
@@ -59,7 +62,7 @@ async fn a_stalled_pipe_stops_no_request_and_what_was_dropped_is_told() {
     let (lines, dropped, mut pipe) = timeout(ALL_MAX, read).await.expect("what was dropped is told").unwrap();
     assert!(dropped > 0 && lines + dropped > REQUESTS, "{lines} lines, {dropped} dropped");
     assert!(lines + dropped <= REQUESTS + 10, "{lines} lines, {dropped} dropped");
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    sigterm(&child);
     let mut rest = String::new();
     let ended = tokio::task::spawn_blocking(move || {
         pipe.read_to_string(&mut rest).unwrap();
@@ -71,31 +74,9 @@ async fn a_stalled_pipe_stops_no_request_and_what_was_dropped_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_pipe_stops_no_end() {
-    let (proxy, management) = (free_addr(), free_addr());
-    let mut child = Command::new(env!("CARGO_BIN_EXE_paddock"))
-        .args([
-            "balancer",
-            "--reverseproxy-addr",
-            &proxy.to_string(),
-            "--management-addr",
-            &management.to_string(),
-        ])
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
-    eventually("it answers", ALL_MAX, async || http::try_get(proxy, "/health").await.map(drop)).await;
-    let mut client = RawClient::connect(proxy).await;
-    for _ in 0..1000 {
-        client.send("GET /health HTTP/1.1\r\nHost: g\r\n\r\n").await;
-        assert_eq!(client.answer().await.status, 200);
-    }
-    drop(client);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let (mut child, proxy) = start().await;
+    ask(proxy, 1000).await;
+    sigterm(&child);
     // Its pipe stays open, and unread.
     let status = eventually("it ends", ALL_MAX, async || child.try_wait().unwrap()).await;
     assert!(status.success());

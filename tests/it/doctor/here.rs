@@ -4,32 +4,12 @@ use std::fs::{Permissions, set_permissions};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 
-use paddock::clock::Clock;
-
 use super::*;
 use crate::cli::{complaint, paddock};
-use crate::support::fake_aws::{Imds, Metadata};
 use crate::support::folder::Folder;
 use crate::support::program::IMDS_ENDPOINT;
 use crate::support::tls::Identity;
-
-fn metadata() -> Imds {
-    let clock = Clock::start();
-    let metadata = Metadata {
-        instance_id: "i-1".to_owned(),
-        region: "us-east-1".to_owned(),
-        zone: "us-east-1a".to_owned(),
-        local_ipv4: Ipv4Addr::new(127, 0, 3, 4),
-        ipv6: None,
-        instance_type: "g6.xlarge".to_owned(),
-        launched: clock.now(),
-        target_lifecycle_state: None,
-        spot_action: None,
-        rebalance: None,
-        tags: None,
-    };
-    Imds::start(Ipv4Addr::LOCALHOST.into(), metadata, clock)
-}
+use crate::support_aws::metadata;
 
 fn at(endpoint: String) -> Vec<(String, String)> {
     vec![(IMDS_ENDPOINT.to_owned(), endpoint)]
@@ -37,7 +17,7 @@ fn at(endpoint: String) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn metadata_tell_the_instance_and_its_group() {
-    let imds = metadata();
+    let imds = metadata::start(Ipv4Addr::LOCALHOST.into());
     let found = examine_in(&at(imds.endpoint()), &[]).await;
     found.says("metadata", "ok", "instance i-1, us-east-1, local-ipv4 127.0.3.4");
     assert!(

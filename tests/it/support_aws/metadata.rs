@@ -14,7 +14,8 @@ use crate::support::http;
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 
-fn start(ip: IpAddr) -> Imds {
+/// Of a machine that is well, and that nobody ends.
+pub fn start(ip: IpAddr) -> Imds {
     let clock = Clock::start();
     let metadata = Metadata {
         instance_id: "i-1".to_owned(),
