@@ -35,8 +35,6 @@ async fn a_balancer_with_an_agent_is_well() {
         "127.0.0.1:1",
         "--statsd-addr",
         &statsd,
-        "--max-connections",
-        "100",
         "--cloudwatch-namespace",
         "Paddock",
     ];
@@ -53,7 +51,6 @@ async fn a_balancer_with_an_agent_is_well() {
     found.says("slots", "ok", "4, 0 busy");
     found.says("external-llamacpp", "fail", "start llama-server with --host 0.0.0.0");
     found.says("clock", "ok", &format!("within 5 s of that of {management}"));
-    found.says("open-files", "ok", "are needed at most");
     found.says("cloudwatch", "skip", "see \"cloudwatch\" in the balancer's /api/v1/state");
 
     // The same for people. The agent's own log is not among it.
