@@ -23,7 +23,7 @@ use crate::fleet::Fleet;
 use crate::gate::Gate;
 
 pub use file::Damage;
-pub use store::{FILE_NAME, LedgerError, Store};
+pub use store::{FILE_NAME, LedgerError, Store, check};
 
 /// How often it is kept while it changes: what a kill loses is less, and of Auto Scaling groups nothing.
 const KEEP_EVERY: Duration = Duration::from_secs(60);

@@ -217,6 +217,9 @@ impl Flags {
         let life_min = self.min_instance_life.unwrap_or(default_life);
         let groups = u32::try_from(self.asg_name.len()).unwrap_or(u32::MAX).max(1);
         let (prices, budget_per_day) = self.ledger.prices(fleet, groups)?;
+        if self.check {
+            self.ledger.check()?;
+        }
         let cores = || available_parallelism().map_or(1, usize::from);
         let api_key = self.llamacpp_api_key.clone().map(Secret::into_exposed);
         Ok(BalancerConfig {

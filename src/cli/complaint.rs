@@ -13,6 +13,7 @@ use super::metadata::{Asking, located};
 use crate::agent::LocateError;
 use crate::config::{HostPort, Secret, ValueError, secret};
 use crate::inherited::InheritedError;
+use crate::ledger::LedgerError;
 use crate::metrics::statsd::TAGS_MAX;
 use crate::proxy::{KeysFileError, TlsError};
 
@@ -59,6 +60,9 @@ pub enum CheckError {
     /// Each of them is sent with each gauge.
     #[error("--statsd-tag: {0} tags are given; give {max} or fewer", max = TAGS_MAX)]
     TooManyTags(usize),
+    /// Nothing could be kept there.
+    #[error(transparent)]
+    StateDir(LedgerError),
     /// The limits contradict each other.
     #[error(
         "--min-instances: '{min}' is more than --max-instances '{max}'; raise the one or lower the other"

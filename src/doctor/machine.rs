@@ -1,7 +1,6 @@
 //! This machine: its limits, its memory, and the files that a set-up names.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit};
 
 use super::DoctorConfig;
 use super::report::{Check, Verdict};
+use crate::ledger;
 use crate::proxy::{Keys, Tls};
 
 /// Descriptors beside those of clients and of the servers that they are sent to: agents, watchers, files.
@@ -142,25 +142,11 @@ fn certificate(cert: &Path, key: &Path, wall: Duration) -> Check {
     }
 }
 
-/// By a file that is made and removed: rights alone do not tell of a file system that is full or read-only.
 fn state_dir(path: &Path) -> Check {
     const NAME: &str = "state-dir";
-    let subject = path.display().to_string();
-    let probe = path.join(format!(".paddock-doctor-{}", std::process::id()));
-    let made: io::Result<()> =
-        fs::OpenOptions::new().write(true).create_new(true).open(&probe).and_then(|mut file| {
-            let written = io::Write::write_all(&mut file, b"paddock doctor\n");
-            fs::remove_file(&probe)?;
-            written
-        });
-    match made {
-        Ok(()) => Check::ok(NAME, &subject, "can be written"),
-        Err(error) => Check::fail(
-            NAME,
-            &subject,
-            format!("cannot be written ({error})"),
-            "make the folder, and let the balancer's user own it (StateDirectory= of the unit), or mend --state-dir",
-        ),
+    match ledger::check(path) {
+        Ok(()) => Check::ok(NAME, &path.display().to_string(), "can be written"),
+        Err(error) => Check::told(NAME, "", Verdict::Fail, error.to_string()),
     }
 }
 

@@ -169,6 +169,28 @@ impl Store {
     }
 }
 
+/// Whether a balancer could keep its ledger there. What is kept is left as it is.
+///
+/// # Errors
+/// If the directory is of no use.
+pub fn check(dir: &Path) -> Result<(), LedgerError> {
+    let file = dir.join(FILE_NAME);
+    match read(&file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(LedgerError::Unreadable { file, error });
+        }
+        Ok(_) | Err(_) => {}
+    }
+    // Rights alone do not tell of a file system that is full or read-only.
+    let probe = dir.join(format!(".paddock-check-{}", std::process::id()));
+    let made = Handle::create_new(&probe).and_then(|mut handle| {
+        let written = handle.write_all(b"paddock\n");
+        fs::remove_file(&probe)?;
+        written
+    });
+    made.map_err(|error| LedgerError::Unwritable { dir: dir.to_owned(), error })
+}
+
 /// What a balancer had begun to write when it was killed.
 fn clear_away(dir: &Path) {
     // What is wrong with the directory is said where it is written to.

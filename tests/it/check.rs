@@ -1,5 +1,6 @@
 //! `--check`: what can be known to be wrong before a start is told, and nothing is started.
 
+use std::fs;
 use std::io;
 use std::net::TcpListener;
 use std::process::Command;
@@ -35,6 +36,8 @@ pub fn folder() -> Folder {
     folder.write("wrong.toml", "max-instances = 0\n");
     folder.write("check.toml", "check = true\n");
     Identity::new().install(&folder);
+    fs::create_dir(folder.path("state")).unwrap();
+    fs::create_dir_all(folder.path("kept/ledger.json")).unwrap();
     folder
 }
 
@@ -59,7 +62,7 @@ fn a_valid_configuration_is_told_and_nothing_is_started() {
         [&clients, &management, &aws, &imds].map(|listener| listener.local_addr().unwrap().to_string());
     let own = format!("--reverseproxy-addr {proxy_addr} --management-addr {management_addr}");
     let balancer = "--management-token-file @token --api-keys-file @keys --tls-cert @cert.pem --tls-key @key.pem \
-                    --config @paddock.toml --statsd-addr localhost:8125 --asg-name gpu --cloudwatch-namespace Paddock";
+                    --config @paddock.toml --statsd-addr localhost:8125 --asg-name gpu --cloudwatch-namespace Paddock --state-dir @state";
     let told = "--reverseproxy-addr aws:metadata:local-ipv4:8080 --management-addr aws:metadata:ipv6:8085 \
                 --management-token-file @token --statsd-addr aws:metadata:local-ipv4:8125";
     let agent = "--local-llamacpp-addr 127.0.0.1:9 --external-llamacpp-addr aws:metadata:local-ipv4:9 \
@@ -77,6 +80,7 @@ fn a_valid_configuration_is_told_and_nothing_is_started() {
             command.env("AWS_ENDPOINT_URL", format!("http://{aws_addr}")).env("AWS_REGION", "eu-central-1"),
         );
     }
+    assert_eq!(fs::read_dir(folder.path("state")).unwrap().count(), 0, "nothing is left there");
     for (what, listener) in [("AWS", aws), ("the metadata", imds), ("the proxy", clients)] {
         let came = listener.accept().map(|(_, peer)| peer).map_err(|error| error.kind());
         assert_eq!(came, Err(io::ErrorKind::WouldBlock), "{what} was asked");
@@ -106,6 +110,9 @@ fn what_is_wrong_is_told_in_one_line_with_the_mend() {
             "--statsd-addr a-label-of-more-than-63-bytes-is-no-name-and-no-server-is-asked-for-it:8125",
             "' cannot be resolved",
         ),
+        ("balancer", "--state-dir @none", "none' cannot be written to (No such file or directory"),
+        ("balancer", "--state-dir @token", "token/ledger.json' cannot be read (Not a directory"),
+        ("balancer", "--state-dir @kept", "kept/ledger.json' cannot be read (Is a directory"),
         ("balancer", "--config @wrong.toml", "--max-instances: '0'"),
         ("balancer", "--config @check.toml", "has the unknown key 'check'"),
         (

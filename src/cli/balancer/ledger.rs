@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{CheckError, FleetName};
 use crate::config::{PriceEntry, budget, price};
 use crate::core::{Money, Price};
+use crate::ledger;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct LedgerFlags {
@@ -22,6 +23,11 @@ pub(super) struct LedgerFlags {
 }
 
 impl LedgerFlags {
+    /// Whether the ledger could be kept where it is to be: what a start would find out.
+    pub(super) fn check(&self) -> Result<(), CheckError> {
+        self.state_dir.as_deref().map_or(Ok(()), ledger::check).map_err(CheckError::StateDir)
+    }
+
     /// The prices of the groups, in their order, and the limit.
     pub(super) fn prices(
         &self,

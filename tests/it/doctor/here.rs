@@ -79,11 +79,11 @@ async fn files_are_read_as_the_balancer_reads_them() {
     let mut wrong = paths.clone();
     wrong[0] = text(&folder.path("none"));
     wrong[1] = text(&token);
-    wrong[4] = text(&token);
+    wrong[4] = text(&folder.path("none"));
     let found = look(&wrong).await;
     found.says("token-file", "fail", "cannot be read (No such file or directory");
     found.says("api-keys", "fail", "line 1: it is not a name and a hash; write NAME sha256:HEX");
-    found.says("state-dir", "fail", "cannot be written");
+    found.says("state-dir", "fail", "cannot be written to (No such file or directory");
 
     Identity::with(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)).install(&folder);
     look(&paths).await.says("tls", "fail", "has expired, so clients refuse it; renew it");
