@@ -26,12 +26,14 @@ mod machine;
 mod orphan;
 mod register;
 mod report;
+mod summary;
 
 pub use imds::{Imds, ImdsError, LocateError, Presence};
 pub use llamacpp::{Probe, Server};
 pub(crate) use machine::GROUP_TAG;
 pub use machine::{Ending, Facts, Machine, Target};
 pub use report::{Host, Observation, Times, WatchConfig, watch};
+pub use summary::summary;
 
 /// The longest pause between two questions for an address, while the metadata does not answer.
 const LOCATE_PAUSE_MAX: Duration = Duration::from_secs(5);

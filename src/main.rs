@@ -11,6 +11,7 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use paddock::agent;
 use paddock::balancer::{self, End};
 use paddock::cli::{self, Invocation, Stop};
 use paddock::clock::Clock;
@@ -79,25 +80,13 @@ fn run_agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let end = runtime.block_on(async {
         let mut signals = EndSignals::listen().context("cannot listen for signals")?;
-        let AgentConfig { agent, .. } = config;
-        tracing::info!(
-            "paddock {}: watching llama.cpp on {}, known to balancers as {}; reporting to {}{}{}",
-            env!("CARGO_PKG_VERSION"),
-            agent.server,
-            agent.external,
-            agent.management.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            agent.orphan_timeout.map_or_else(String::new, |timeout| format!(
-                "; ending this instance after {} without a balancer and without work",
-                humantime::format_duration(timeout)
-            )),
-            agent
-                .launching_hook
-                .as_ref()
-                .map_or_else(String::new, |hook| format!("; completing the launching hook {hook}")),
-        );
+        let AgentConfig { agent: config, .. } = config;
+        for line in agent::summary(&config) {
+            tracing::info!("{line}");
+        }
         let cancel = CancellationToken::new();
         tokio::select! {
-            ended = paddock::agent::run(agent, Clock::start(), cancel) => {
+            ended = agent::run(config, Clock::start(), cancel) => {
                 ended?;
                 anyhow::bail!("the agent ended by itself")
             }
