@@ -10,7 +10,7 @@ output "start_build" {
 
 output "watch_build" {
   description = "Shows how the newest builds stand."
-  value       = "aws imagebuilder list-image-pipeline-images --region ${local.region} --image-pipeline-arn ${aws_imagebuilder_image_pipeline.this.arn} --query imageSummaryList[].[version,state.status,state.reason] --output table"
+  value       = "aws imagebuilder list-image-pipeline-images --region ${local.region} --image-pipeline-arn ${aws_imagebuilder_image_pipeline.this.arn} --query 'imageSummaryList[].[version,state.status,state.reason]' --output table"
 }
 
 output "ami_filter" {
@@ -20,7 +20,7 @@ output "ami_filter" {
 
 output "newest_ami" {
   description = "Prints the newest image's id."
-  value       = "aws ec2 describe-images --region ${local.region} --owners self --filters Name=tag:app,Values=paddock Name=tag:Name,Values=${local.name} Name=state,Values=available --query sort_by(Images,&CreationDate)[-1].ImageId --output text"
+  value       = "aws ec2 describe-images --region ${local.region} --owners self --filters Name=tag:app,Values=paddock Name=tag:Name,Values=${local.name} Name=state,Values=available --query 'sort_by(Images,&CreationDate)[-1].ImageId' --output text"
 }
 
 output "architecture" {

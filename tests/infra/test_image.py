@@ -179,6 +179,14 @@ class Documents(unittest.TestCase):
             self.assertEqual(flags[name], "OFF", name)
 
 
+class Readme(unittest.TestCase):
+    def test_outputs_that_the_reader_is_to_print_are_in_the_configuration(self) -> None:
+        text = (FOLDER / "README.md").read_text()
+        printed = set(re.findall(r"terraform output -raw (\w+)", text))
+        self.assertEqual(printed, {"start_build", "watch_build"})
+        self.assertLessEqual(printed, set(re.findall(r'^ *output "(\w+)"', text, re.MULTILINE)))
+
+
 class Scripts(unittest.TestCase):
     """What the scripts do, in a folder."""
 

@@ -11,7 +11,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-from examples import ROOT, Example, examples
+from examples import RENDERED, ROOT, Example, examples
 
 import lint
 import offline
@@ -137,6 +137,36 @@ class Settings(Rendered):
         lines = file.read_text().splitlines()
         self.assertIn("PADDOCK_PRICE_PER_HOUR=0.42,0.8048", lines)
         self.assertIn("PADDOCK_MAX_COST_PER_DAY=12", lines)
+
+
+IMAGE_COMMANDS = {"start_build", "watch_build", "newest_ami"}
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+SHELLS_OWN = re.compile(r"[][*?(){}&;<>|~]")
+
+
+class Commands(Rendered):
+    """Outputs that people put into a shell, be it bash or zsh."""
+
+    def commands(self) -> list[tuple[str, str]]:
+        outputs = [(one.name, *output) for one in self.examples for output in one.json("outputs").items() if output[0].endswith("_command")]
+        image = Example(RENDERED / "image").json("outputs")
+        return [(f"{name}: {output}", text) for name, output, text in outputs] + [(name, image[name]) for name in sorted(IMAGE_COMMANDS)]
+
+    def test_a_shell_takes_them(self) -> None:
+        commands = self.commands()
+        self.assertGreater(len(commands), 20)
+        for name, text in commands:
+            with self.subTest(name):
+                done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, timeout=30, check=False)
+                self.assertEqual(done.returncode, 0, f"{text}: {done.stderr}")
+                self.assertIsNone(SHELLS_OWN.search(QUOTED.sub("", text)), f"{text}: quote it")
+
+    def test_a_query_is_one_word(self) -> None:
+        found = [shlex.split(text) for _, text in self.commands() if "--query" in text and "$(" not in text]
+        self.assertGreater(len(found), 2)
+        for words in found:
+            after = words[words.index("--query") + 2]
+            self.assertEqual(after, "--output", words)
 
 
 class Rights(Rendered):
