@@ -13,6 +13,8 @@ from pathlib import Path
 
 import yaml
 
+import tool
+
 FOLDER = Path(__file__).resolve().parents[2] / "infra" / "image"
 COMMIT = "ba360efe1f574ebae727aad64112d18ecedca85a"
 
@@ -245,6 +247,7 @@ class Scripts(unittest.TestCase):
         self.assertNotEqual(self.machine.run(check).returncode, 0)
 
     def test_a_tag_that_stands_for_another_commit_is_refused(self) -> None:
+        tool.needed("git", "Debian: apt-get install git")
         origin = self.machine.root / "origin"
         origin.mkdir()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unittest
 from unittest import mock
 
 import tool
 
 GONE = "a-program-that-nobody-has"
+ESSENTIAL = {"util-linux"}
+"""What Debian never lacks."""
 
 
 class Needed(unittest.TestCase):
@@ -25,6 +28,18 @@ class Needed(unittest.TestCase):
         nowhere = mock.patch.object(tool.shutil, "which", return_value=None)
         with nowhere, mock.patch.dict("os.environ", PADDOCK_TEST_TOOLS="required"), self.assertRaises(unittest.SkipTest):
             tool.terraform()
+
+
+class Ci(unittest.TestCase):
+    def test_it_installs_what_the_tests_ask_for(self) -> None:
+        tests = tool.ROOT / "tests"
+        texts = [file.read_text() for ending in ("py", "rs", "mjs") for file in tests.rglob(f"*.{ending}")]
+        asked = set(re.findall(r"Debian: apt-get install ([a-z0-9 -]+)", "".join(texts)))
+        asked |= set(re.findall(r"Debian's packages? ([a-z0-9-]+(?: and [a-z0-9-]+)?)", "".join(texts)))
+        packages = {package for words in asked for package in words.split() if package != "and"}
+        self.assertGreater(len(packages), 5)
+        installed = set(re.findall(r"^needs ([a-z0-9-]+) ", (tool.ROOT / ".ci" / "run").read_text(), re.MULTILINE))
+        self.assertEqual(packages - installed - ESSENTIAL, set())
 
 
 if __name__ == "__main__":
