@@ -98,13 +98,18 @@ def checkov(folder: Path) -> tuple[bool, str]:
     return done.returncode == 0, (done.stdout + done.stderr).strip()
 
 
+def check_texts(report: Report) -> None:
+    """What needs no terraform."""
+    report.step("terraform/README.md: tables of inputs and outputs", readme_is_fresh)
+    for folder in (MODULE, IMAGE):
+        report.step(f"{name_of(folder)}: checkov", partial(checkov, folder))
+
+
 def check_sources(report: Report) -> None:
     for top in (MODULE, ROOT / "infra"):
         words = ["fmt", "-check", "-recursive", "-diff"]
         report.step(f"{top.name}: terraform fmt", partial(terraform, top, words, offline.quiet_environment()))
-    report.step("terraform/README.md: tables of inputs and outputs", readme_is_fresh)
-    for folder in (MODULE, IMAGE):
-        report.step(f"{name_of(folder)}: checkov", partial(checkov, folder))
+    check_texts(report)
 
 
 def check(folders: list[Path], report: Report) -> None:
@@ -126,13 +131,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", help="a part of the names of the folders to check; may be repeated")
     arguments = parser.parse_args()
+    report = Report()
     if shutil.which("terraform") is None:
+        check_texts(report)
         print("terraform-check: SKIPPED: terraform is not installed, so the module is NOT checked (1.9 or later is needed)")
-        return 0
+        return 1 if report.failed else 0
     folders = [MODULE, *offline.applicable()]
     if arguments.only:
         folders = [folder for folder in folders if any(part in name_of(folder) for part in arguments.only)]
-    report = Report()
     check(folders, report)
     print(f"terraform-check: {report.failed} steps FAILED" if report.failed else "terraform-check: all is well")
     return 1 if report.failed else 0

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 import unittest
+from contextlib import redirect_stdout
+from pathlib import Path
 from unittest import mock
 
+import examples  # noqa: F401  (where the scripts are)
+import check
 import tool
 
 GONE = "a-program-that-nobody-has"
@@ -40,6 +46,24 @@ class Ci(unittest.TestCase):
         self.assertGreater(len(packages), 5)
         installed = set(re.findall(r"^needs ([a-z0-9-]+) ", (tool.ROOT / ".ci" / "run").read_text(), re.MULTILINE))
         self.assertEqual(packages - installed - ESSENTIAL, set())
+
+
+class Terraform(unittest.TestCase):
+    def test_what_needs_none_is_checked_without_it(self) -> None:
+        nowhere = mock.patch.object(check.shutil, "which", return_value=None)
+        for readme, mistakes, status in ((None, 0, 0), ("README.md is not up to date", 0, 1), (None, 1, 1)):
+            seen: list[Path] = []
+
+            def checkov(folder: Path) -> tuple[bool, str]:
+                seen.append(folder)
+                return mistakes == 0, "CKV_1: wrong"
+
+            stale = mock.patch.object(check.module_readme, "stale", return_value=readme)
+            with nowhere, stale, mock.patch.object(check, "checkov", checkov), mock.patch.object(sys, "argv", ["check.py"]):
+                with redirect_stdout(io.StringIO()) as words:
+                    self.assertEqual(check.main(), status, words.getvalue())
+            self.assertEqual(seen, [check.MODULE, check.IMAGE])
+            self.assertIn("SKIPPED: terraform is not installed", words.getvalue())
 
 
 if __name__ == "__main__":
