@@ -25,11 +25,11 @@ variable "model" {
 }
 
 variable "arm64_ami_id" {
-  description = "An arm64 image with the NVIDIA driver and llama-server."
+  description = "An arm64 image of your own, with the NVIDIA driver and llama-server."
   type        = string
 }
 
 variable "x86_64_ami_id" {
-  description = "The same for x86_64."
+  description = "The same for x86_64, such as infra/image builds."
   type        = string
 }
