@@ -65,6 +65,12 @@ class Documents(unittest.TestCase):
         for line in keys:
             self.assertIsNone(re.search(r"sha256:[0-9a-f]{64}$", line), f"{line}: the module's validation would take it")
 
+    def test_a_session_of_session_manager_is_not_roots(self) -> None:
+        """It is ssm-user's, who may neither restart a unit nor read the journal."""
+        said = re.findall(r"(sudo )?\b(systemctl|journalctl) (?=[a-z-])", (ROOT / "docs" / "aws.md").read_text())
+        self.assertGreater(len(said), 4)
+        self.assertEqual([command for sudo, command in said if not sudo], [])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -99,8 +99,12 @@ fn every_command_line_is_understood() {
         for command in commands(document) {
             seen += 1;
             let words: Vec<&str> = command.split_whitespace().skip_while(|word| is_setting(word)).collect();
-            match words.as_slice() {
-                [program, ..] if PROGRAMS.contains(program) => understood(document, &words),
+            let (is_root, words) = match words.as_slice() {
+                ["sudo", words @ ..] => (true, words),
+                words => (false, words),
+            };
+            match words {
+                [program, ..] if PROGRAMS.contains(program) => understood(document, words),
                 ["systemd-run", rest @ ..] => {
                     let is_option = |word: &&&str| word.starts_with("--");
                     let program: Vec<&str> = rest.iter().skip_while(is_option).copied().collect();
@@ -134,7 +138,7 @@ fn every_command_line_is_understood() {
                     let is_sound = options.contains(&"--port") && are_options(options);
                     assert!(is_sound, "{document}: {command}");
                 }
-                ["sudo", script, ..] if script.starts_with("/usr/local/lib/paddock/") => {
+                [script, ..] if is_root && script.starts_with("/usr/local/lib/paddock/") => {
                     let script = script.replace("/usr/local/lib/paddock/", "infra/boot/");
                     assert!(root().join(script).is_file(), "{document}: {command}");
                 }
