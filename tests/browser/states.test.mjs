@@ -69,67 +69,109 @@ scene('groups that are left alone or shared are told by name', async (world) => 
   await page.shows('#happened li', /Asking for an instance failed: llama-spot.*no capacity/);
 });
 
+const INSTANCE = {
+  group: 0,
+  state: 'running',
+  phase: 'ready',
+  address: null,
+  age_seconds: 60,
+  registered: true,
+  drain: null,
+  boot_phase: null,
+  phase_seconds: {},
+};
+
+const AGENT = {
+  agent_id: 'one',
+  agent_name: null,
+  error: null,
+  external_llamacpp_addr: '127.0.0.1:1',
+  is_authorized: true,
+  is_slots_endpoint_enabled: true,
+  quarantined_until: null,
+  slots_idle: 4,
+  slots_processing: 0,
+  slots_total: 4,
+  slots_foreign: 0,
+  slots_cooling: 0,
+  leases: 0,
+  phase: 'ready',
+  instance: null,
+  zone: null,
+  group: null,
+  notice: null,
+  pool: 0,
+  incarnation: 0,
+  is_connected: true,
+  is_eligible: true,
+};
+
+/** An agent that has just reported. */
+function agentAt(state, of) {
+  const now = { secs_since_epoch: Math.floor(state.at_seconds), nanos_since_epoch: 0 };
+  return { ...AGENT, last_update: now, ...of };
+}
+
 scene('instances are counted by what they are good for', async (world) => {
-  const instance = {
-    group: 0,
-    state: 'running',
-    phase: 'ready',
-    address: null,
-    age_seconds: 60,
-    registered: true,
-    drain: null,
-    boot_phase: null,
-    phase_seconds: {},
-  };
-  const page = await told(world, (_, pool) => {
+  const page = await told(world, (state, pool) => {
     pool.pending = 3;
     pool.instances = [
-      { ...instance, id: 'serves' },
-      { ...instance, id: 'boots', registered: false, state: 'pending', boot_phase: 'pending' },
-      { ...instance, id: 'drains', drain: 'idle' },
-      { ...instance, id: 'ends', state: 'terminating_wait', drain: 'notice' },
-      { ...instance, id: 'ended', state: { ended: { cause: 'exited with code 1' } } },
-      { ...instance, id: 'aside', state: 'aside' },
+      { ...INSTANCE, id: 'serves' },
+      { ...INSTANCE, id: 'boots', registered: false, state: 'pending', boot_phase: 'pending' },
+      { ...INSTANCE, id: 'drains', drain: 'idle' },
+      { ...INSTANCE, id: 'ends', state: 'terminating_wait', drain: 'notice' },
+      { ...INSTANCE, id: 'ended', state: { ended: { cause: 'exited with code 1' } } },
+      { ...INSTANCE, id: 'aside', state: 'aside' },
+      { ...INSTANCE, id: 'lost' },
     ];
+    state.agents = [agentAt(state, { instance: 'serves' })];
   });
-  await page.shows('#states', /2 launching\s*1 booting\s*1 serving\s*1 draining\s*2 ending\s*1 aside/);
-  await page.shows('#instances', /^7$/);
+  await page.shows('#states', /2 launching\s*1 booting\s*1 serving\s*1 not heard\s*1 draining\s*2 ending\s*1 aside/);
+  await page.shows('#instances', /^8$/);
   await page.shows('#agent-rows tr', /^drains.*Draining because it was not needed any more/);
   await page.shows('#agent-rows tr', /^ended.*Ended: exited with code 1/);
   await page.shows('#starts', '2 instances asked for');
   await page.shows('#starts', 'The machine is being launched – boots');
 });
 
-scene('an agent with a great many slots fits', async (world) => {
-  const page = await told(world, (state) => {
-    const now = { secs_since_epoch: Math.floor(state.at_seconds), nanos_since_epoch: 0 };
-    const agent = {
-      agent_id: 'big',
-      agent_name: null,
-      error: null,
-      external_llamacpp_addr: '127.0.0.1:1',
-      is_authorized: true,
-      is_slots_endpoint_enabled: true,
-      last_update: now,
-      quarantined_until: null,
-      slots_idle: 1000,
-      slots_processing: 24,
-      slots_total: 1024,
-      slots_foreign: 4,
-      slots_cooling: 3,
-      leases: 20,
-      phase: 'ready',
-      instance: null,
-      zone: null,
-      group: null,
-      notice: null,
-      pool: 0,
-      incarnation: 0,
-      is_connected: true,
-      is_eligible: true,
-    };
-    state.agents = [agent];
+scene('an instance whose agent is gone is there, and needs attention', async (world) => {
+  const page = await told(world, (_, pool) => (pool.instances = [{ ...INSTANCE, id: 'i-1' }]));
+  await page.shows('#headline', 'Nothing can be served: 1 instance is there, but is not heard. Nothing waits.');
+  await page.shows('#issues li', 'i-1: Not heard: its agent is gone; it may run and cost all the same');
+  await page.shows('#agent-rows tr', /^i-1.*Not heard/);
+  await page.shows('#states', '1 not heard');
+  assert.ok(await page.tab.locator('#zero').isHidden());
+});
+
+scene('nothing is expected of an instance whose time to boot is over', async (world) => {
+  const overdue = { ...INSTANCE, id: 'i-1', registered: false, phase: 'starting' };
+  const page = await told(world, (state, pool) => {
+    pool.instances = [overdue];
+    state.requests_buffered = pool.requests_buffered = 3;
   });
+  await page.shows('#headline', '3 requests wait: 1 instance is there, but is not heard.');
+  await page.shows('#issues li', 'i-1: Not heard: its time to boot is over');
+  await page.shows('#states', '1 not heard');
+});
+
+scene('an instance that stands by is told where all else is at zero', async (world) => {
+  const page = await told(world, (_, pool) => (pool.instances = [{ ...INSTANCE, id: 'i-1', state: 'aside' }]));
+  await page.shows('#headline', 'At zero, but for 1 instance that stands by and may cost something. Nothing waits.');
+  assert.ok(!(await page.text('#zero')).includes('none costs anything'));
+});
+
+scene('what is left of the last instance is no server, and no trouble', async (world) => {
+  const page = await told(world, (state, pool) => {
+    pool.instances = [{ ...INSTANCE, id: 'i-1', drain: 'idle' }];
+    state.agents = [agentAt(state, { instance: 'i-1', is_eligible: false, slots_idle: 0 })];
+  });
+  await page.shows('#headline', 'Going to zero: the last instance ends.');
+  assert.ok(await page.tab.locator('#attention').isHidden());
+});
+
+scene('an agent with a great many slots fits', async (world) => {
+  const many = { slots_idle: 1000, slots_processing: 24, slots_total: 1024, slots_foreign: 4, slots_cooling: 3 };
+  const page = await told(world, (state) => (state.agents = [agentAt(state, { agent_id: 'big', ...many })]));
   await page.shows('#agent-rows tr', '17 in use, 3 cancelled, not free yet, 4 used by others, 1000 free');
   assert.equal(await page.tab.locator('#agent-rows .cell').count(), 4);
   await page.fits('many slots');

@@ -26,6 +26,19 @@ scene('without a fleet it says what to start', async (world) => {
   await page.shows('#zero-words', 'paddock agent');
 });
 
+scene('an agent that somebody else started, and that loads its model, is on its way', async (world) => {
+  const balancer = await world.balancer({ options: ['--fleet', 'none'] });
+  const page = await world.page(balancer.page);
+  await page.shows('#headline', 'At zero');
+  const loading = { is_slots_endpoint_enabled: null, phase: 'loading' };
+  const agent = world.agent(balancer, 'one', await world.llama(2), loading);
+  await page.shows('#headline', 'Starting from zero: nothing waits yet.');
+  world.ask(balancer);
+  await page.shows('#headline', 'Starting from zero: 1 request waits.');
+  agent.say({ is_slots_endpoint_enabled: true, phase: 'ready' });
+  await page.shows('#headline', 'Ready: 2 slots');
+});
+
 scene('the command to try is copied', async (world) => {
   const balancer = await world.balancer();
   const page = await world.page(balancer.page);

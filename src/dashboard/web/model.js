@@ -1,10 +1,13 @@
 // What a snapshot means: sums over the pools, and what each instance is good for. Pure.
 
-/** What instances are good for, in the order of their lives; the same words as the label `state` in /metrics. */
-export const STATES = ['launching', 'booting', 'serving', 'draining', 'ending', 'aside'];
+/**
+ * What instances are good for, in the order of their lives; the same words as the label `state` in /metrics, but for
+ * those that nothing is expected of because they are not heard.
+ */
+export const STATES = ['launching', 'booting', 'serving', 'unheard', 'draining', 'ending', 'aside'];
 
-/** The state of one instance, as /metrics counts it. */
-export function stateOf(instance) {
+/** The state of one instance; `isHeard` if an agent that speaks for it is connected. */
+function stateOf(instance, isHeard) {
   switch (nameOf(instance.state)) {
     case 'aside':
       return 'aside';
@@ -14,8 +17,14 @@ export function stateOf(instance) {
       return 'ending';
     default:
       if (instance.drain) return 'draining';
+      // Of one that neither registered nor boots the time to boot is over.
+      if (!isHeard && (instance.registered || !isBooting(instance))) return 'unheard';
       return instance.registered ? 'serving' : 'booting';
   }
+}
+
+function isBooting(instance) {
+  return instance.boot_phase !== null;
 }
 
 /** A state with a cause travels as an object whose only field is its name. */
@@ -36,14 +45,15 @@ export function since(time) {
 /** The whole state, over all pools. */
 export function read(snapshot) {
   const pools = snapshot.pools;
+  const connected = snapshot.agents.filter((agent) => agent.is_connected);
+  const heard = new Set(connected.map((agent) => agent.instance));
   const instances = pools.flatMap((pool) =>
     pool.instances.map((instance) => ({
       ...instance,
-      is: stateOf(instance),
+      is: stateOf(instance, heard.has(instance.id)),
       groupName: groupName(pool, instance.group),
     })),
   );
-  const isBooting = (instance) => instance.boot_phase !== null;
   const launching = sum(pools, (pool) => Math.max(pool.pending - pool.instances.filter(isBooting).length, 0));
   const states = Object.fromEntries(STATES.map((state) => [state, 0]));
   states.launching = launching;
@@ -65,7 +75,7 @@ export function read(snapshot) {
       used: sum(eligible, (agent) => agent.slots_processing),
     },
     instances,
-    booting: instances.filter((instance) => isBooting(instance)),
+    booting: instances.filter(isBooting),
     states,
     // Not those that stand aside: they are no part of the fleet's number.
     instanceCount: STATES.slice(0, -1).reduce((all, state) => all + states[state], 0),

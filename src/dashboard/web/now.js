@@ -3,7 +3,7 @@
 import { attrs, byId, el, part, rows, show, text } from './dom.js';
 import { dollars, duration } from './format.js';
 import { STATES, groupName, saved, usage } from './model.js';
-import { agentWords, headline, restWords } from './words.js';
+import { agentWords, headline, instanceWords, restWords } from './words.js';
 
 /** From one sentence to those who listen to the next, at least, in milliseconds: a queue may come and go each second. */
 const SAID_INTERVAL = 5000;
@@ -38,7 +38,10 @@ function showTiles(state) {
   byId('slots-meter').firstElementChild.style.width = `${slots.total ? (100 * slots.used) / slots.total : 0}%`;
   text(byId('slots-note'), slots.total > 0 ? restWords(slots) : 'no server is up');
   text(byId('instances'), String(state.instanceCount));
-  const parts = STATES.filter((name) => state.states[name] > 0).map((name) => [name, state.states[name]]);
+  const parts = STATES.filter((name) => state.states[name] > 0).map((name) => [
+    name === 'unheard' ? 'not heard' : name,
+    state.states[name],
+  ]);
   // Agents that speak for no instance of a fleet were started by other hands.
   const others = state.agents.filter((agent) => agent.is_connected && agent.instance === null).length;
   if (others > 0) parts.push([others === 1 ? 'agent of no fleet' : 'agents of no fleet', others]);
@@ -80,6 +83,13 @@ function issuesOf(state, elapsed) {
     const worst = agentWords(agent, null, state.at + elapsed)[0];
     if (worst.level !== 'bad') continue;
     issues.push({ level: 'bad', title: `${agent.agent_name ?? agent.agent_id}: ${worst.title}`, detail: worst.detail });
+  }
+  // An agent that is gone, and whose answers still run, says it already.
+  const spoken = new Set(state.agents.map((agent) => agent.instance));
+  for (const instance of state.instances) {
+    if (instance.is !== 'unheard' || spoken.has(instance.id)) continue;
+    const [{ level, title, detail }] = instanceWords(instance);
+    issues.push({ level, title: `${instance.id}: ${title}`, detail });
   }
   return issues.sort((a, b) => Number(a.level === 'warn') - Number(b.level === 'warn'));
 }
@@ -142,21 +152,27 @@ const TRY = (host) => `curl http://${host}:8080/v1/chat/completions -H 'Content-
   -d '{"model": "any", "messages": [{"role": "user", "content": "Hello"}]}'`;
 
 /** At zero: that it is meant, and how to try. */
-function showZero({ snapshot, boots }, kind) {
-  const isZero = kind === 'zero';
+function showZero(state, kind) {
+  const isZero = kind === 'zero' || kind === 'aside';
   show(byId('zero'), isZero);
   if (!isZero) return;
-  const hasFleet = snapshot.pools.some((pool) => pool.groups.length > 0);
-  const last = boots.at(-1);
-  const took = last ? ` The last start took ${duration(last.total_seconds)}.` : '';
-  text(
-    byId('zero-words'),
-    hasFleet
-      ? `No instance is there, so none costs anything now. The next request starts one, and waits for it.${took}`
-      : 'No agent is connected. The next request waits until one registers: start one with `paddock agent`.',
-  );
+  text(byId('zero-words'), zeroWords(state));
   text(byId('try'), TRY(location.hostname));
   show(byId('copy'), Boolean(navigator.clipboard));
+}
+
+function zeroWords({ snapshot, boots, states }) {
+  const hasFleet = snapshot.pools.some((pool) => pool.groups.length > 0);
+  if (!hasFleet) {
+    return 'No agent is connected. The next request waits until one registers: start one with `paddock agent`.';
+  }
+  const last = boots.at(-1);
+  const took = last ? ` The last start took ${duration(last.total_seconds)}.` : '';
+  const there =
+    states.aside > 0
+      ? 'What stands by is not in service, and is billed for as long as its machine runs.'
+      : 'No instance is there, so none costs anything now.';
+  return `${there} The next request starts one, and waits for it.${took}`;
 }
 
 byId('copy').addEventListener('click', async () => {

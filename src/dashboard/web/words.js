@@ -32,8 +32,9 @@ const DRAINS = {
 /**
  * The one sentence at the top, and what kind it is of: only another kind is worth interrupting somebody who listens.
  *
- * 1. The gateway ends. 2. Something serves. 3. Something boots. 4. Requests wait for nothing. 5. The last instance goes.
- * 6. Agents are there, and none can serve. 7. Nothing is there.
+ * 1. The gateway ends. 2. Something serves. 3. Something boots, loads or is asked for. 4. Requests wait for nothing.
+ * 5. The last instance goes. 6. Agents or instances are there, and none can serve. 7. Instances stand by. 8. Nothing is
+ * there.
  */
 export function headline(state, elapsed = 0) {
   const { waiting, offered, states } = state;
@@ -47,28 +48,45 @@ export function headline(state, elapsed = 0) {
     if (offered.used > 0) return ['serving', 'good', `${use}. Nothing waits.`];
     return ['ready', 'good', `Ready: ${count(offered.total, 'slot')}, all free. Nothing waits.`];
   }
-  if (states.launching + states.booting > 0) {
+  const heard = state.agents.filter((agent) => agent.is_connected);
+  const staying = heard.filter((agent) => !isLeaving(state, agent));
+  const isComing = staying.some((agent) => agent.phase === 'starting' || agent.phase === 'loading');
+  if (states.launching + states.booting > 0 || isComing) {
     const left = state.eta === null ? '' : ` The first slot comes ${foretold(state.eta - elapsed)}.`;
     return ['booting', 'busy', `Starting from zero: ${waiting > 0 ? requests : 'nothing waits yet'}.${left}`];
   }
-  const heard = state.agents.filter((agent) => agent.is_connected);
-  const them =
-    heard.length === 1
-      ? '1 agent is connected, but it gets nothing new'
-      : `${heard.length} agents are connected, but none gets anything new`;
-  if (waiting > 0) {
-    return ['stuck', 'bad', heard.length > 0 ? `${requests}: ${them}.` : `${requests}, and no server is on its way.`];
-  }
-  if (states.draining + states.ending > 0 && heard.every((agent) => isLeaving(state, agent))) {
+  const whys = [agentsWhy(heard.length), instancesWhy(states.unheard)].filter(Boolean).join(', and ');
+  if (waiting > 0) return ['stuck', 'bad', whys ? `${requests}: ${whys}.` : `${requests}, and no server is on its way.`];
+  const isGoing = state.instances.some((instance) => isLeft(instance) && !instance.state?.ended);
+  if (isGoing && staying.length + states.unheard === 0) {
     return ['leaving', 'good', 'Going to zero: the last instance ends.'];
   }
-  if (heard.length > 0) return ['unfit', 'warn', `Nothing can be served: ${them}. Nothing waits.`];
+  if (whys) return ['unfit', states.unheard > 0 ? 'bad' : 'warn', `Nothing can be served: ${whys}. Nothing waits.`];
+  if (states.aside > 0) {
+    const them = states.aside === 1 ? '1 instance that stands by' : `${states.aside} instances that stand by`;
+    return ['aside', 'zero', `At zero, but for ${them} and may cost something. Nothing waits.`];
+  }
   return ['zero', 'zero', 'At zero: nothing runs, and nothing waits.'];
 }
 
+function agentsWhy(heard) {
+  if (heard === 0) return null;
+  if (heard === 1) return '1 agent is connected, but it gets nothing new';
+  return `${heard} agents are connected, but none gets anything new`;
+}
+
+function instancesWhy(unheard) {
+  if (unheard === 0) return null;
+  return unheard === 1 ? '1 instance is there, but is not heard' : `${unheard} instances are there, but are not heard`;
+}
+
+/** Whether the agent's instance leaves. */
 function isLeaving({ instances }, agent) {
-  const own = instances.find((instance) => instance.id === agent.instance);
-  return own !== undefined && ['draining', 'ending'].includes(own.is);
+  return instances.some((instance) => instance.id === agent.instance && isLeft(instance));
+}
+
+function isLeft(instance) {
+  return instance.is === 'draining' || instance.is === 'ending';
 }
 
 /** The slots that are not in use: which of them the next request may get. */
@@ -151,7 +169,13 @@ export function instanceWords(instance) {
     case 'aside':
       return one('good', 'Standing by', 'not in service, and not part of the fleet');
     default:
-      return one('bad', 'Not connected', 'no agent speaks for it');
+      return one(
+        'bad',
+        'Not heard',
+        instance.registered
+          ? 'its agent is gone; it may run and cost all the same'
+          : 'its time to boot is over, and nothing is expected of it: see whether its agent runs and reaches this address',
+      );
   }
 }
 
