@@ -38,6 +38,8 @@ watch({
     lostAt ??= Date.now();
     showLink();
   },
+  // What its title says would soon be old.
+  unseen: () => (document.title = 'Paddock'),
   // The same address now answers with the log-in form.
   locked: () => location.assign('/dashboard'),
 });

@@ -6,6 +6,12 @@ const EVENTS = '/api/v1/events';
 /** The balancer speaks once a second: after so long without a word the connection is dead, in milliseconds. */
 const SILENCE_MAX = 10_000;
 
+/**
+ * A page that nobody sees lets its connection go after so long, in milliseconds: over HTTP/1.1 browsers open six to a
+ * host, and each page keeps one.
+ */
+const UNSEEN_MAX = 60_000;
+
 /** From a failure to the next attempt, in milliseconds: soon at first, and never more rarely than the last. */
 const PAUSES = [500, 1000, 2000, 4000, 5000];
 
@@ -14,20 +20,28 @@ const PAUSES = [500, 1000, 2000, 4000, 5000];
  *
  * 1. The last hour is fetched. That tells a session that is over from a balancer that is away: an event stream does not.
  * 2. The stream is opened, and every state is handed on.
- * 3. When it breaks or falls silent, all begins anew after a pause.
+ * 3. When it breaks or falls silent, all begins anew after a pause; when nobody sees the page, once somebody does.
  *
  * `on.timeline(timeline)`, `on.state(snapshot)`, `on.session()` when it is one, `on.lost()` when the connection was lost,
- * `on.locked()` when one has to log in.
+ * `on.unseen()` when it was let go, `on.locked()` when one has to log in.
  */
 export async function watch(on) {
   for (let failures = 0; ;) {
-    const answer = await fetch(TIMELINE, { cache: 'no-store' }).catch(() => null);
+    // The limit is for the body, too.
+    const signal = AbortSignal.timeout(SILENCE_MAX);
+    const answer = await fetch(TIMELINE, { cache: 'no-store', signal }).catch(() => null);
     if (answer?.status === 401) return on.locked();
     const timeline = answer?.ok ? await answer.json().catch(() => null) : null;
     if (timeline) {
       if (answer.headers.has('x-paddock-session')) on.session();
       on.timeline(timeline);
-      if (await stream(on)) failures = 0;
+      const { isAnyHeard, isUnseen } = await stream(on);
+      if (isAnyHeard) failures = 0;
+      if (isUnseen) {
+        on.unseen();
+        await seen();
+        continue;
+      }
     }
     on.lost();
     await pause(PAUSES[Math.min(failures, PAUSES.length - 1)]);
@@ -35,20 +49,28 @@ export async function watch(on) {
   }
 }
 
-/** One stream to its end: whether it told anything. */
+/** One stream to its end: whether it told anything, and whether it ended because nobody sees the page. */
 function stream(on) {
   return new Promise((resolve) => {
     let isAnyHeard = false;
-    let silence;
+    let [silence, unseen] = [];
     const source = new EventSource(EVENTS);
-    const end = () => {
+    const end = (isUnseen) => {
       clearTimeout(silence);
+      clearTimeout(unseen);
+      document.removeEventListener('visibilitychange', look);
       source.close();
-      resolve(isAnyHeard);
+      resolve({ isAnyHeard, isUnseen });
     };
+    const look = () => {
+      clearTimeout(unseen);
+      if (document.visibilityState === 'hidden') unseen = setTimeout(end, UNSEEN_MAX, true);
+    };
+    document.addEventListener('visibilitychange', look);
+    look();
     const heard = () => {
       clearTimeout(silence);
-      silence = setTimeout(end, SILENCE_MAX);
+      silence = setTimeout(end, SILENCE_MAX, false);
     };
     heard();
     source.addEventListener('state', (event) => {
@@ -57,7 +79,20 @@ function stream(on) {
       on.state(JSON.parse(event.data));
     });
     // The browser would come again by itself, but not after every kind of failure.
-    source.addEventListener('error', end);
+    source.addEventListener('error', () => end(false));
+  });
+}
+
+/** Until somebody sees the page. */
+function seen() {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.visibilityState === 'hidden') return;
+      document.removeEventListener('visibilitychange', look);
+      resolve();
+    };
+    document.addEventListener('visibilitychange', look);
+    look();
   });
 }
 
