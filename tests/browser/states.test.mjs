@@ -169,6 +169,71 @@ scene('what is left of the last instance is no server, and no trouble', async (w
   assert.ok(await page.tab.locator('#attention').isHidden());
 });
 
+scene('what a later balancer calls by other names is shown all the same', async (world) => {
+  const page = await told(world, (state, pool) => {
+    pool.pending = 1;
+    pool.instances = [
+      { ...INSTANCE, id: 'boots', registered: false, boot_phase: 'quantise' },
+      { ...INSTANCE, id: 'drains', drain: 'whim' },
+      { ...INSTANCE, id: 'odd', state: 'hibernating', drain: null },
+    ];
+    const notice = { reason: 'eclipse', left: null };
+    state.agents = [agentAt(state, { agent_id: 'noticed', instance: 'odd', phase: 'pondering', notice })];
+    pool.happenings = [{ ago_seconds: 1, kind: 'model_swapped', group: 0, instance: 'odd', cause: null }];
+  });
+  await page.shows('#starts', 'It boots – boots');
+  await page.shows('#agent-rows tr', /^boots.*It boots/);
+  await page.shows('#agent-rows tr', /^drains.*Draining(?! because)/);
+  await page.shows('#agent-rows tr', /^noticed.*Draining because its machine will end/);
+  await page.shows('#happened', 'model swapped');
+});
+
+/** A page that is told nothing but what `tell` tells it; and the balancer's state. */
+async function toldByHand(world, expects = []) {
+  const balancer = await world.balancer();
+  const before = (page) =>
+    page.tab.addInitScript(() => {
+      window.EventSource = class extends EventTarget {
+        constructor() {
+          super();
+          window.source = this;
+        }
+        close() {}
+      };
+    });
+  const page = await world.page(balancer.page, { before, expects });
+  const tell = async (state) => {
+    await page.tab.waitForFunction(() => window.source);
+    const data = JSON.stringify(state);
+    await page.tab.evaluate((data) => window.source.dispatchEvent(new MessageEvent('state', { data })), data);
+  };
+  return { page, tell, state: await balancer.state() };
+}
+
+scene('what the page cannot show is said, until it shows a state again', async (world) => {
+  const { page, tell, state } = await toldByHand(world, ['TypeError']);
+  await tell(state);
+  await page.shows('#link', 'Live');
+  await tell({ ...state, pools: null });
+  await page.shows('#lost', /This page fails to show what the balancer says: .*TypeError.*Load it again/);
+  await page.shows('#link', 'Not shown');
+  assert.equal(await page.tab.locator('main.stale').count(), 1);
+  await tell(state);
+  await page.shows('#link', 'Live');
+  await page.hides('#lost');
+});
+
+scene('a balancer of another version has a page of its own, which is loaded', async (world) => {
+  const { page, tell, state } = await toldByHand(world);
+  await tell(state);
+  await page.shows('#version', state.version);
+  const loaded = page.tab.waitForEvent('load');
+  await tell({ ...state, version: '99.0.0' });
+  await loaded;
+  await tell({ ...state, version: '99.0.0' });
+  await page.shows('#version', '99.0.0');
+});
+
 scene('an agent with a great many slots fits', async (world) => {
   const many = { slots_idle: 1000, slots_processing: 24, slots_total: 1024, slots_foreign: 4, slots_cooling: 3 };
   const page = await told(world, (state) => (state.agents = [agentAt(state, { agent_id: 'big', ...many })]));

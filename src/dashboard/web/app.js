@@ -20,6 +20,13 @@ let state = null;
 let cameAt = 0;
 /** Since when the connection is lost, in milliseconds of this machine's wall clock. */
 let lostAt = null;
+/** The first balancer's version: this page is that one's. */
+let version = null;
+/** What went wrong in the page itself, since the last state that was shown. */
+let fault = null;
+
+addEventListener('error', ({ message }) => broke(message));
+addEventListener('unhandledrejection', ({ reason }) => broke(String(reason)));
 
 watch({
   timeline: (timeline) => {
@@ -27,11 +34,16 @@ watch({
     showTimeline();
   },
   state: (snapshot) => {
+    version ??= snapshot.version;
+    // What another version says, its own page can show.
+    if (snapshot.version !== version) return location.reload();
+    lostAt = null;
     state = read(snapshot);
     cameAt = performance.now();
-    lostAt = null;
     takeState(state);
     showAll();
+    fault = null;
+    showLink();
   },
   session: () => show(byId('logout'), true),
   lost: () => {
@@ -45,13 +57,12 @@ watch({
 });
 
 setInterval(() => {
-  if (!state || lostAt !== null) return;
+  if (!state || lostAt !== null || fault !== null) return;
   showPassing();
 }, TICK);
 
 /** What only changes with a new state. */
 function showAll() {
-  showLink();
   showPassing();
   showBoots(state);
   showCosts(state);
@@ -71,13 +82,24 @@ function showPassing() {
   showHappened(state, now);
 }
 
+function broke(message) {
+  fault = message;
+  showLink();
+}
+
 function showLink() {
   const isLost = lostAt !== null;
-  attrs(byId('link'), { 'data-level': isLost ? 'bad' : 'good' });
-  text(byId('link'), isLost ? 'Not connected' : 'Live');
-  show(byId('lost'), isLost);
-  byId('main').classList.toggle('stale', isLost && state !== null);
-  if (!isLost) return;
+  const isOld = isLost || fault !== null;
+  attrs(byId('link'), { 'data-level': isOld ? 'bad' : 'good' });
+  text(byId('link'), isLost ? 'Not connected' : isOld ? 'Not shown' : 'Live');
+  show(byId('lost'), isOld);
+  byId('main').classList.toggle('stale', isOld && state !== null);
+  if (!isOld) return;
   const old = state ? ` What is shown is from ${timeOfDay(state.at)}.` : '';
-  text(byId('lost'), `Connection lost at ${timeOfDay(lostAt / 1000)}: trying again…${old}`);
+  text(
+    byId('lost'),
+    isLost
+      ? `Connection lost at ${timeOfDay(lostAt / 1000)}: trying again…${old}`
+      : `This page fails to show what the balancer says: ${fault}. Load it again, or see it with: paddock dashboard`,
+  );
 }

@@ -2,7 +2,7 @@
 
 import { attrs, byId, el, part, rows, show, text } from './dom.js';
 import { count, duration, foretold, median } from './format.js';
-import { PHASES } from './words.js';
+import { PHASES, sentenceOf } from './words.js';
 
 /** The part of its usual time after which a phase is not shown as further: it is over when it is over. */
 const FULL = 0.97;
@@ -80,13 +80,14 @@ function make() {
 }
 
 function fill(item, start, usual) {
+  // A later balancer may know more phases: of one that is not known here nothing is said to be over.
   const present = PHASES.findIndex(({ id }) => id === start.phase);
-  text(part(item, 'title'), `${PHASES[present].sentence} – ${start.title}`);
+  text(part(item, 'title'), `${sentenceOf(start.phase)} – ${start.title}`);
   text(part(item, 'age'), start.age === null ? '' : `for ${duration(Math.floor(start.age))}`);
   const bar = part(item, 'bar');
   attrs(bar, {
-    'aria-valuenow': present,
-    'aria-valuetext': `Step ${present + 1} of ${PHASES.length}: ${PHASES[present].label}`,
+    'aria-valuenow': present < 0 ? null : present,
+    'aria-valuetext': present < 0 ? null : `Step ${present + 1} of ${PHASES.length}: ${PHASES[present].label}`,
   });
   const all = usual ? Object.values(usual).reduce((a, b) => a + b, 0) || 1 : PHASES.length;
   PHASES.forEach(({ id }, at) => {

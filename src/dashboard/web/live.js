@@ -34,7 +34,12 @@ export async function watch(on) {
     const timeline = answer?.ok ? await answer.json().catch(() => null) : null;
     if (timeline) {
       if (answer.headers.has('x-paddock-session')) on.session();
-      on.timeline(timeline);
+      // What cannot be shown is told, and is no reason to hear nothing more.
+      try {
+        on.timeline(timeline);
+      } catch (error) {
+        reportError(error);
+      }
       const { isAnyHeard, isUnseen } = await stream(on);
       if (isAnyHeard) failures = 0;
       if (isUnseen) {

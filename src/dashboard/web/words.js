@@ -13,6 +13,11 @@ export const PHASES = [
   ['register', 'Registering', 'Its slots are being registered'],
 ].map(([id, label, sentence]) => ({ id, label, sentence }));
 
+/** What is said of a phase; of one that a later balancer knows, that it boots. */
+export function sentenceOf(phase) {
+  return PHASES.find(({ id }) => id === phase)?.sentence ?? 'It boots';
+}
+
 /** An agent that gets nothing and has not reported for so long is called silent: others report each 2 s. In seconds. */
 const SILENT_MIN = 3;
 
@@ -133,10 +138,14 @@ function agentEnds(agent, instance) {
   if (notice) {
     const left = seconds(notice.left);
     const detail = left === null ? null : `it told of ${duration(left)} left`;
-    return [{ level: 'warn', title: `Draining because ${NOTICES[notice.reason]}`, detail }];
+    return [{ level: 'warn', title: `Draining because ${NOTICES[notice.reason] ?? 'its machine will end'}`, detail }];
   }
-  const because = instance && DRAINS[instance.drain];
-  return because ? [{ level: 'warn', title: `Draining because ${because}`, detail: null }] : [];
+  return instance?.drain ? [{ level: 'warn', title: drainTitle(instance), detail: null }] : [];
+}
+
+/** A later balancer may know more reasons. */
+function drainTitle({ drain }) {
+  return DRAINS[drain] ? `Draining because ${DRAINS[drain]}` : 'Draining';
 }
 
 function agentStanding(agent, now) {
@@ -157,13 +166,9 @@ export function instanceWords(instance) {
   const one = (level, title, detail = null) => [{ level, title, detail }];
   switch (instance.is) {
     case 'booting':
-      return one(
-        'busy',
-        PHASES.find((phase) => phase.id === instance.boot_phase)?.sentence ?? 'Booting',
-        'no agent speaks for it yet',
-      );
+      return one('busy', sentenceOf(instance.boot_phase), 'no agent speaks for it yet');
     case 'draining':
-      return one('warn', `Draining because ${DRAINS[instance.drain]}`);
+      return one('warn', drainTitle(instance));
     case 'ending':
       return one('warn', instance.state?.ended ? 'Ended' : 'Ending', instance.state?.ended?.cause ?? null);
     case 'aside':
