@@ -43,9 +43,11 @@ locals {
     ]))
     dashboard = var.dashboard ? local.prices.dashboard_month : 0
   }
-  # At rest the balancer puts once a minute. The CloudWatch Agent puts the same metrics again, with memory and disk, each 10 s.
-  published_metrics = length(local.metrics.metrics) + (var.cloudwatch_agent ? length(local.metrics.metrics) + 2 : 0)
-  puts_hour         = 60 + (var.cloudwatch_agent ? 360 : 0)
+  # At rest the balancer puts once a minute. The CloudWatch Agent puts the same metrics again, with its own, at each flush.
+  agent_said        = jsondecode(file("${path.module}/../infra/cloudwatch-agent/amazon-cloudwatch-agent.json")).metrics
+  agent_metrics     = length(local.metrics.metrics) + sum([for one in local.agent_said.metrics_collected : length(try(one.measurement, []))])
+  published_metrics = length(local.metrics.metrics) + (var.cloudwatch_agent ? local.agent_metrics : 0)
+  puts_hour         = 60 + (var.cloudwatch_agent ? 3600 / local.agent_said.force_flush_interval : 0)
   # A balancer at rest logs little: an assumption, on the safe side.
   quiet_logs_gb = 0.1
 }
