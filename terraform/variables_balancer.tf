@@ -157,6 +157,21 @@ variable "balancer_settings" {
     error_message = "balancer_settings: secrets would be kept in Terraform's state, and management without a token lets anybody be sent prompts; take them out."
   }
 
+  # Rights, alarms and checks follow the variables, and would not follow these.
+  validation {
+    condition = !anytrue([for key in keys(var.balancer_settings) : contains([
+      "PADDOCK_ASG_WAKE", "PADDOCK_CLOUDWATCH_NAMESPACE", "PADDOCK_MAX_COST_PER_DAY", "PADDOCK_PRICE_PER_HOUR"
+    ], key)])
+    error_message = "balancer_settings: rights, alarms and checks would not follow ${join(" and ", [
+      for key, variable in {
+        PADDOCK_ASG_WAKE             = "asg_wake"
+        PADDOCK_CLOUDWATCH_NAMESPACE = "cloudwatch_namespace"
+        PADDOCK_MAX_COST_PER_DAY     = "max_cost_per_day"
+        PADDOCK_PRICE_PER_HOUR       = "the price_per_hour of each of the groups"
+      } : "${key}; set ${variable} instead" if contains(keys(var.balancer_settings), key)
+    ])}."
+  }
+
   validation {
     condition     = !anytrue([for key in keys(var.balancer_settings) : contains(["PADDOCK_REVERSEPROXY_ADDR", "PADDOCK_MANAGEMENT_ADDR", "PADDOCK_ASG_NAME", "PADDOCK_FLEET", "PADDOCK_STATE_DIR"], key)])
     error_message = "balancer_settings: addresses, groups, fleet and the state's directory are the module's; use proxy_port, groups and mode."

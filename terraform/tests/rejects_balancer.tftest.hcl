@@ -157,6 +157,46 @@ run "a_setting_that_is_the_modules" {
   expect_failures = [var.balancer_settings]
 }
 
+run "a_wake_that_the_role_does_not_know" {
+  command = plan
+
+  variables {
+    balancer_settings = { PADDOCK_ASG_WAKE = "launch-instances" }
+  }
+
+  expect_failures = [var.balancer_settings]
+}
+
+run "a_namespace_that_no_alarm_looks_at" {
+  command = plan
+
+  variables {
+    balancer_settings = { PADDOCK_CLOUDWATCH_NAMESPACE = "Other" }
+  }
+
+  expect_failures = [var.balancer_settings]
+}
+
+run "prices_that_no_check_sees" {
+  command = plan
+
+  variables {
+    balancer_settings = { PADDOCK_PRICE_PER_HOUR = "0.1" }
+  }
+
+  expect_failures = [var.balancer_settings]
+}
+
+run "a_limit_that_no_check_sees" {
+  command = plan
+
+  variables {
+    balancer_settings = { PADDOCK_MAX_COST_PER_DAY = "5" }
+  }
+
+  expect_failures = [var.balancer_settings]
+}
+
 run "a_directory_that_the_unit_may_not_write" {
   command = plan
 
