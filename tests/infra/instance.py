@@ -145,31 +145,31 @@ class Front:
         return [wanted for wanted in found if wanted and wanted != "bytes=0-0"]
 
 
+MOTO = """import sys
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+app = DomainDispatcherApplication(create_backend_app)
+make_server("127.0.0.1", 0, app, threaded=True, fd=int(sys.argv[1])).serve_forever()
+"""
+
+
 class Cloud:
     """moto in a process of its own, and the front before it."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.process = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Its socket is inherited: a port that is only looked up may be another's by the time that moto has started.
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port, number = listening.getsockname()[1], listening.fileno()
+            self.process = subprocess.Popen([sys.executable, "-c", MOTO, str(number)], pass_fds=[number],
+                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{port}"
         self.front = Front(port)
-
-        def answers() -> bool:
-            if self.process.poll() is not None:
-                raise AssertionError("moto ended")
-            with socket.socket() as look:
-                return look.connect_ex(("127.0.0.1", port)) == 0
-
-        wait_until(answers, "moto listens")
 
     def client(self, service: str) -> Any:
         return boto3.client(service, region_name=REGION, endpoint_url=self.url, aws_access_key_id="x", aws_secret_access_key="y")
 
     def reset(self) -> None:
-        connection = http.client.HTTPConnection(self.url.removeprefix("http://"))
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=WAIT_SECONDS)
         connection.request("POST", "/moto-api/reset")
         connection.getresponse().read()
         connection.close()
