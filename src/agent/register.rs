@@ -94,11 +94,21 @@ pub(super) async fn register(
                 }
             };
             link.change(ended(answer).await);
-            tokio::time::sleep(backoff.mul_f64(fastrand::f64())).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            tokio::time::sleep(pause(backoff, fastrand::f64())).await;
+            backoff = longer(backoff);
         }
     };
     let _: Option<()> = cancel.run_until_cancelled(registering).await;
+}
+
+/// The next pause, by chance: all agents of a balancer lose it at once.
+fn pause(backoff: Duration, chance: f64) -> Duration {
+    backoff.mul_f64(chance)
+}
+
+/// The longest pause after one that was at most `backoff`.
+fn longer(backoff: Duration) -> Duration {
+    (backoff * 2).min(BACKOFF_MAX)
 }
 
 fn client() -> Result<Client, reqwest::Error> {
@@ -318,10 +328,23 @@ mod tests {
         agent.latest.send_replace(observation(3));
 
         let listener = TcpListener::bind(address).await.unwrap();
-        let mut stream = timeout(Duration::from_secs(2), listener.accept()).await.unwrap().unwrap().0;
+        let mut stream = accept(&listener).await;
         let text = read_to(&mut stream, "}\n").await;
         assert!(text.contains(&line(3)) && !text.contains(&line(2)), "{text}");
         agent.cancel.cancel();
+    }
+
+    /// The rest of the two seconds is for connecting.
+    #[test]
+    fn the_pause_grows_and_ends_within_two_seconds() {
+        let backoffs = || std::iter::successors(Some(BACKOFF_MIN), |backoff| Some(longer(*backoff)));
+        let pauses = |chance: f64| {
+            backoffs().map(|backoff| pause(backoff, chance).as_millis()).take(5).collect::<Vec<_>>()
+        };
+        assert_eq!(pauses(1.0), [200, 400, 800, 1500, 1500]);
+        assert_eq!(pauses(0.5), [100, 200, 400, 750, 750]);
+        assert_eq!(pauses(0.0), [0; 5]);
+        assert!(backoffs().take(100).all(|backoff| pause(backoff, 1.0) < Duration::from_secs(2)));
     }
 
     #[tokio::test]
