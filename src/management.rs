@@ -31,6 +31,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +107,20 @@ struct Shared {
     last_hour: LastHour,
 }
 
+impl Shared {
+    fn new(config: ManagementConfig, gate: Gate, clock: Clock, cancel: CancellationToken) -> Self {
+        Self {
+            config,
+            gate,
+            clock,
+            cancel,
+            complaints: Complaints::default(),
+            feed: Feed::default(),
+            last_hour: LastHour::default(),
+        }
+    }
+}
+
 /// The two ends of a connection, in their canonical form: `::ffff:10.0.0.1` is 10.0.0.1.
 #[derive(Debug, Clone, Copy)]
 struct Ends {
@@ -121,20 +136,18 @@ pub async fn serve(
     clock: Clock,
     cancel: CancellationToken,
 ) {
-    let shared = Arc::new(Shared {
-        config,
-        gate,
-        clock,
-        cancel: cancel.clone(),
-        complaints: Complaints::default(),
-        feed: Feed::default(),
-        last_hour: LastHour::default(),
-    });
+    let shared = Arc::new(Shared::new(config, gate, clock, cancel.clone()));
     let router = router(shared.clone());
+    tokio::join!(accept(listener, router, cancel), keep_informed(shared));
+}
+
+/// What those who watch are told comes from here, until cancelled.
+async fn keep_informed(shared: Arc<Shared>) {
+    let watching = shared.last_hour.watch(&shared.gate, shared.clock);
     let watching = async {
-        let _: Option<()> = cancel.run_until_cancelled(shared.last_hour.watch(&shared.gate, clock)).await;
+        let _: Option<()> = shared.cancel.run_until_cancelled(watching).await;
     };
-    tokio::join!(accept(listener, router, cancel.clone()), events::produce(shared.clone()), watching);
+    tokio::join!(events::produce(shared.clone()), watching);
 }
 
 async fn accept(listener: TcpListener, router: Router, cancel: CancellationToken) {
@@ -189,6 +202,18 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, cancel:
         Err(error) => return debug!(%peer, %error, "a management connection ended before it began"),
     };
     let ends = Ends { peer: peer.ip().to_canonical(), local: local.ip().to_canonical() };
+    if let Err(error) = exchange(stream, ends, router, cancel).await {
+        debug!(%peer, %error, "a management connection broke");
+    }
+}
+
+/// What is asked and answered on it.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    ends: Ends,
+    router: Router,
+    cancel: CancellationToken,
+) -> hyper::Result<()> {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ends);
@@ -200,15 +225,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, cancel:
         .max_buf_size(READ_BUFFER_MAX)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
-    let end = tokio::select! {
+    tokio::select! {
         end = &mut serving => end,
         () = cancel.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
-    };
-    if let Err(error) = end {
-        debug!(%peer, %error, "a management connection broke");
     }
 }
 

@@ -6,13 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::{ManagementConfig, Token, serve};
+use super::{Ends, ManagementConfig, Shared, Token, exchange, keep_informed, router, serve};
 use crate::clock::Clock;
 use crate::core::{AgentReport, BootAges, Config, Phase, PoolConfig, PoolId};
 use crate::gate::Gate;
@@ -75,6 +77,9 @@ pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
     .await;
 }
 
+/// What lies in a connection that is no socket, each way, in bytes.
+const PIPE_BYTES: usize = 4096;
+
 /// A management address that is served.
 pub(crate) struct Served {
     pub address: SocketAddr,
@@ -82,6 +87,8 @@ pub(crate) struct Served {
     pub clock: Clock,
     pub cancel: CancellationToken,
     pub task: JoinHandle<()>,
+    /// What connections lead to that are no sockets; none where they are.
+    piped: Option<Router>,
 }
 
 impl Served {
@@ -102,7 +109,31 @@ impl Served {
         let cancel = CancellationToken::new();
         let config = config(token, has_page, address);
         let task = tokio::spawn(serve(listener, config, gate.clone(), clock, cancel.clone()));
-        Self { address, gate, clock, cancel, task }
+        Self { address, gate, clock, cancel, task, piped: None }
+    }
+
+    /// The same without sockets, for tests whose clock is paused: it would run on while the kernel has what was sent.
+    pub fn piped(token: Option<&str>, has_page: bool) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        let clock = Clock::start();
+        let gate = gate(clock);
+        let cancel = CancellationToken::new();
+        let config = config(token, has_page, address);
+        let shared = Arc::new(Shared::new(config, gate.clone(), clock, cancel.clone()));
+        let task = tokio::spawn(keep_informed(shared.clone()));
+        Self { address, gate, clock, cancel, task, piped: Some(router(shared)) }
+    }
+
+    /// A connection.
+    pub async fn connect(&self) -> Stream {
+        let Some(router) = &self.piped else {
+            return Stream(Either::Left(soon(TcpStream::connect(self.address)).await.unwrap()));
+        };
+        let (stream, served) = duplex(PIPE_BYTES);
+        let local = self.address.ip();
+        let ends = Ends { peer: local, local };
+        tokio::spawn(exchange(served, ends, router.clone(), self.cancel.clone()));
+        Stream(Either::Right(stream))
     }
 
     /// Agents that are heard, and their slots.
@@ -126,9 +157,11 @@ impl Served {
     }
 
     async fn stream_at(&self, path: &str, headers: &str) -> Stream {
-        let mut stream = Stream(soon(TcpStream::connect(self.address)).await.unwrap());
-        // What is sent must be read by the server, rather than lie in the kernel.
-        SockRef::from(&stream.0).set_send_buffer_size(4096).unwrap();
+        let mut stream = self.connect().await;
+        if let Either::Left(socket) = &stream.0 {
+            // What is sent must be read by the server, rather than lie in the kernel.
+            SockRef::from(socket).set_send_buffer_size(PIPE_BYTES).unwrap();
+        }
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n{headers}\r\n",
             self.address
@@ -139,7 +172,7 @@ impl Served {
 
     /// Asks on a connection of its own, for what may not end by itself.
     pub async fn begin(&self, path: &str, headers: &str) -> Stream {
-        let mut stream = Stream(soon(TcpStream::connect(self.address)).await.unwrap());
+        let mut stream = self.connect().await;
         let host = self.address;
         stream.write(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n")).await;
         stream
@@ -147,7 +180,7 @@ impl Served {
 
     /// Sends a form as a page of this address does.
     pub async fn form(&self, path: &str, headers: &str, body: &str) -> String {
-        let mut stream = Stream(soon(TcpStream::connect(self.address)).await.unwrap());
+        let mut stream = self.connect().await;
         let host = self.address;
         stream
             .write(&format!(
@@ -161,7 +194,7 @@ impl Served {
 
     /// One request on a connection of its own; the whole answer.
     pub async fn ask(&self, method: &str, path: &str, headers: &str) -> String {
-        let mut stream = Stream(soon(TcpStream::connect(self.address)).await.unwrap());
+        let mut stream = self.connect().await;
         let host = self.address;
         stream
             .write(&format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"))
@@ -179,7 +212,7 @@ impl Served {
 }
 
 /// A connection, byte by byte.
-pub(crate) struct Stream(pub TcpStream);
+pub(crate) struct Stream(pub Either<TcpStream, DuplexStream>);
 
 impl Stream {
     pub async fn write(&mut self, text: &str) {

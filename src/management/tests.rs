@@ -7,6 +7,7 @@ mod page;
 
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
+use tokio_util::either::Either;
 
 use super::fixture::{POOL, Served, soon, until};
 use crate::core::TenantId;
@@ -147,8 +148,9 @@ async fn an_agent_is_gone_with_its_connection() {
     until(|| served.agents().0 == 2).await;
     drop(ended);
     until(|| served.agents().0 == 1).await;
-    reset.0.set_zero_linger().unwrap();
-    drop(reset);
+    let Either::Left(socket) = reset.0 else { panic!("it is a socket") };
+    socket.set_zero_linger().unwrap();
+    drop(socket);
     until(|| served.agents().0 == 0).await;
 }
 

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::super::fixture::{POOL, Served, Stream, soon, until};
+use super::super::fixture::{POOL, Served, soon, until};
 use super::super::ingest::SILENCE_MAX;
 use super::super::{END_GRACE, HEAD_TIMEOUT, set_up};
 #[cfg(target_os = "linux")]
@@ -62,7 +62,7 @@ async fn our_own_agent_registers_and_its_slot_can_be_used() {
 /// Where the connection ends, and how many seconds after its start.
 async fn cut_after(served: &Served, sent: &str) -> u64 {
     let clock = Clock::start();
-    let mut stream = Stream(TcpStream::connect(served.address).await.unwrap());
+    let mut stream = served.connect().await;
     stream.write(sent).await;
     let mut rest = Vec::new();
     let _ = soon(stream.0.read_to_end(&mut rest)).await;
@@ -72,7 +72,7 @@ async fn cut_after(served: &Served, sent: &str) -> u64 {
 /// The clock is paused: it jumps to the next timer when nothing else is to be done.
 #[tokio::test(start_paused = true)]
 async fn slow_heads_and_idle_connections_are_cut() {
-    let served = Served::start(None).await;
+    let served = Served::piped(None, false);
     let slow = "GET /health HTTP/1.1\r\nHost: ";
     let idle = "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
     let limit = HEAD_TIMEOUT.as_secs();
@@ -83,7 +83,7 @@ async fn slow_heads_and_idle_connections_are_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_says_nothing_for_long_is_ended() {
-    let served = Served::start(None).await;
+    let served = Served::piped(None, false);
     let clock = Clock::start();
     let mut agent = served.stream("a").await;
     agent.chunk(&paddler(1)).await;
@@ -112,7 +112,7 @@ async fn the_end_closes_agents_streams_and_slow_connections() {
     let served = Served::start(None).await;
     let mut agent = served.stream("a").await;
     agent.chunk(&paddler(1)).await;
-    let mut slow = Stream(TcpStream::connect(served.address).await.unwrap());
+    let mut slow = served.connect().await;
     slow.write("GET /health HT").await;
     until(|| served.agents() == (1, 2)).await;
 
