@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
@@ -27,6 +28,8 @@ const STREAMS: [(&str, &str); 5] = [
 ];
 const SOON: Duration = Duration::from_secs(10);
 const AFTER: Duration = Duration::from_millis(30);
+/// So much longer that nothing here can take it for the same.
+const LONG: Duration = Duration::from_secs(5);
 
 fn config() -> GatewayConfig {
     let mut config = GatewayConfig::default();
@@ -111,10 +114,11 @@ async fn a_stream_is_kept_alive_until_the_servers_first_byte() {
 
 #[tokio::test]
 async fn a_head_that_came_in_time_is_followed_by_bytes_while_the_prompt_is_computed() {
-    for (path, keepalive) in STREAMS {
-        let mut config = config();
-        config.proxy.keepalive.after = Some(Duration::from_millis(500));
-        let (gateway, fake) = one_server(config).await;
+    // Long enough that a head which is there comes in time, however much else is to be done.
+    let mut config = config();
+    config.proxy.keepalive.after = Some(LONG);
+    let each = STREAMS.map(async |(path, keepalive)| {
+        let (gateway, fake) = one_server(config.clone()).await;
         let direct = post_json(fake.addr(), path, &streaming(json!({}))).await;
         let mut client = post(&gateway, path, &streaming(json!({"hold_body": "prompt"}))).await;
         let head = client.head().await;
@@ -126,7 +130,8 @@ async fn a_head_that_came_in_time_is_followed_by_bytes_while_the_prompt_is_compu
         let text = text(&mut client).await;
         assert_eq!(text.trim_start_matches(keepalive), direct.text(), "{path}");
         until_at_rest(&gateway).await;
-    }
+    });
+    join_all(each).await;
 }
 
 #[tokio::test]
@@ -143,10 +148,11 @@ async fn an_answer_in_time_has_its_own_head() {
 
 #[tokio::test]
 async fn a_late_rejection_is_an_event_of_the_callers_dialect() {
+    // The first bytes are due long before: what comes at the same time may come in either order.
     let mut config = config();
-    config.core.wait_max = AFTER * 5;
+    config.core.wait_max = LONG;
     let gateway = Gateway::start(config);
-    for (path, keepalive) in STREAMS.into_iter().chain([("/v1/responses", ":\n")]) {
+    let each = STREAMS.into_iter().chain([("/v1/responses", ":\n")]).map(async |(path, keepalive)| {
         let mut client = post(&gateway, path, &streaming(json!({}))).await;
         assert_eq!(client.head().await.status, 200);
         let text = text(&mut client).await;
@@ -164,7 +170,8 @@ async fn a_late_rejection_is_an_event_of_the_callers_dialect() {
             }
             _ => assert_eq!((&event["type"], &error["type"]), (&Value::Null, &json!("server_error"))),
         }
-    }
+    });
+    join_all(each).await;
     until_at_rest(&gateway).await;
 }
 
