@@ -135,22 +135,27 @@ async fn a_terminating_hook_holds_an_instance_until_it_is_completed() {
 
 #[tokio::test]
 async fn heartbeats_keep_an_instance_and_without_them_it_goes() {
-    let hooks = vec![Hook::terminating("drain", Duration::from_millis(400))];
-    let (fake, _group, client, ids) = serving(GroupConfig { desired: 1, hooks, ..bare() }).await;
-    try_terminate(&client, &ids[0], true).await.unwrap();
-    let beat = || {
-        let call = client.record_lifecycle_action_heartbeat().auto_scaling_group_name("gpu");
-        call.lifecycle_hook_name("drain").instance_id(&ids[0]).send()
+    let held = async |heartbeat: Duration| {
+        let hooks = vec![Hook::terminating("drain", heartbeat)];
+        let (fake, group, client, ids) = serving(GroupConfig { desired: 1, hooks, ..bare() }).await;
+        try_terminate(&client, &ids[0], true).await.unwrap();
+        (fake, group, client, ids)
     };
-    let start = fake.clock().mono();
+    let beat = |client: &Client, id: &str| {
+        let call = client.record_lifecycle_action_heartbeat().auto_scaling_group_name("gpu");
+        call.lifecycle_hook_name("drain").instance_id(id).send()
+    };
+    let (_fake, group, client, ids) = held(NEVER).await;
     until_states(&client, &["Terminating:Wait"]).await;
-    while fake.clock().mono().since(start) < Duration::from_millis(700) {
-        beat().await.unwrap();
-        assert_eq!(states(&client).await, ["Terminating:Wait"]);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let until = || group.instances()[0].waits[0].until;
+    let first = until();
+    beat(&client, &ids[0]).await.unwrap();
+    assert!(until() > first, "its time counts anew");
+    assert_eq!(states(&client).await, ["Terminating:Wait"]);
+
+    let (fake, _group, client, ids) = held(Duration::from_millis(50)).await;
     until_ended(&fake, &[(&ids[0], EndedBy::TerminateCall)]).await;
-    assert_eq!(refusal(&beat().await.unwrap_err()).0, "ValidationError");
+    assert_eq!(refusal(&beat(&client, &ids[0]).await.unwrap_err()).0, "ValidationError");
 }
 
 #[tokio::test]
@@ -191,11 +196,13 @@ async fn what_disappears_is_noticed_and_replaced() {
 
 #[tokio::test]
 async fn aws_itself_ends_an_instance_through_the_hook_and_replaces_it() {
-    let hooks = vec![Hook::terminating("drain", Duration::from_millis(400))];
+    let hooks = vec![Hook::terminating("drain", NEVER)];
     let (fake, group, client, ids) = serving(GroupConfig { desired: 1, hooks, ..bare() }).await;
     group.change(|config| config.times.pending = NEVER);
     group.end_by_aws(&ids[0]);
     until_states(&client, &["Terminating:Wait", "Pending"]).await;
+    let call = client.complete_lifecycle_action().auto_scaling_group_name("gpu").instance_id(&ids[0]);
+    call.lifecycle_hook_name("drain").lifecycle_action_result("CONTINUE").send().await.unwrap();
     group.change(|config| config.times.pending = Duration::ZERO);
     until_ended(&fake, &[(&ids[0], EndedBy::Aws)]).await;
     until_desired_and_states(&group, &client, 1, &["InService"]).await;

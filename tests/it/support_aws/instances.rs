@@ -91,11 +91,13 @@ async fn an_instance_boots_an_agent_that_registers_and_its_end_ends_both() {
 async fn a_machine_may_boot_late_load_long_or_never_register() {
     let paddock = Paddock::start(&[]).await;
     let times = Times { boot: Duration::from_millis(500), load: NEVER, ..Times::default() };
-    let (_fake, group, client) = start(GroupConfig { times, ..reporting_to(&paddock) }).await;
+    let (fake, group, client) = start(GroupConfig { times, ..reporting_to(&paddock) }).await;
     set_desired(&client, 1).await;
     until_states(&client, &["InService"]).await;
+    let in_service = group.instances()[0].since;
     let machine = group.machines().remove(0);
-    assert!(machine.llama().is_none() && !machine.has_agent(), "in service is not yet booted");
+    eventually("llama.cpp runs", SOON, async || machine.llama()).await;
+    assert!(fake.clock().mono().since(in_service) >= times.boot, "in service is not yet booted");
     eventually("the agent reports that the model loads", SOON, async || {
         let state = paddock.state().await;
         (state["agents"][0]["phase"] == "loading").then_some(())
@@ -132,10 +134,11 @@ async fn a_spot_instance_is_told_and_then_taken() {
     let target = "/latest/meta-data/autoscaling/target-lifecycle-state";
     assert_eq!(metadata.get(target).await.unwrap().as_ref(), "InService");
 
-    group.interrupt(&id, Duration::from_millis(500));
+    group.interrupt(&id, NEVER);
     let action = metadata.get("/latest/meta-data/spot/instance-action").await.unwrap();
     assert!(action.as_ref().contains("\"terminate\""), "{action:?}");
     assert!(fake.ended().is_empty(), "there is still time");
+    group.interrupt(&id, Duration::ZERO);
     let ended = until_ended(&fake, 1).await;
     assert_eq!((ended[0].by, ended[0].busy), (EndedBy::Spot, 1));
     assert!(fake.harm().is_empty(), "that was no caller's doing");

@@ -151,11 +151,11 @@ async fn launches_may_fail_late_or_come_late() {
     assert!(cancelled.status_message().unwrap().contains("InsufficientInstanceCapacity"));
     until_states(&client, &["InService"]).await;
 
-    let late = Duration::from_millis(400);
-    group.next_launches(None, Fate::Late(late), Some(1));
+    group.next_launches(None, Fate::Late(NEVER), Some(1));
     set_desired(&client, 2).await;
     assert_eq!(states(&client).await.len(), 1, "the second is not to be seen yet");
     set_desired(&client, 1).await;
+    group.show_late();
     until_states(&client, &["InService", "InService"]).await;
     assert_eq!((group.desired(), group.launched()), (1, 3), "it came although nobody wishes for it any more");
 }
@@ -163,12 +163,13 @@ async fn launches_may_fail_late_or_come_late() {
 #[tokio::test]
 async fn what_is_described_may_lag() {
     let (_fake, group, client) = start(bare()).await;
-    group.change(|config| config.times.describe_lag = Duration::from_millis(400));
+    group.change(|config| config.times.describe_lag = NEVER);
     set_desired(&client, 1).await;
+    let in_service = async || (group.ids(Lifecycle::InService).len() == 1).then_some(());
+    eventually("one is in service", SOON, in_service).await;
     let told = described(&client).await;
     assert_eq!((told.desired_capacity(), told.instances().len(), group.desired()), (Some(0), 0, 1));
-    until_states(&client, &["Pending"]).await;
-    assert_eq!(group.ids(Lifecycle::InService).len(), 1, "that was a while ago");
+    group.change(|config| config.times.describe_lag = Duration::ZERO);
     until_states(&client, &["InService"]).await;
 }
 

@@ -95,6 +95,16 @@ impl GroupHandle {
         self.with(|group| group.rules.push(rule));
     }
 
+    /// Instances that were launched [`Fate::Late`] are seen from now on.
+    pub fn show_late(&self) {
+        let now = self.shared.clock.mono();
+        self.with(|group| {
+            for instance in group.instances.values_mut() {
+                instance.visible_from = instance.visible_from.min(now);
+            }
+        });
+    }
+
     /// Every launch fails from now on.
     pub fn fail_launches(&self, failure: LaunchFailure) {
         self.next_launches(None, Fate::Fails(failure), None);
