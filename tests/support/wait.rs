@@ -26,7 +26,7 @@ pub async fn eventually<T>(what: &str, bound: Duration, mut ask: impl AsyncFnMut
     }
 }
 
-/// An address on loopback that nobody listens on. Random, because tests run beside each other.
+/// An address on loopback that nobody listens on, and that no other test is given as long as this process runs.
 pub fn free_addr() -> SocketAddr {
     free_addr_on([127, 0, 0, 1].into())
 }
@@ -35,8 +35,27 @@ pub fn free_addr() -> SocketAddr {
 pub fn free_addr_on(ip: IpAddr) -> SocketAddr {
     loop {
         let addr = SocketAddr::from((ip, fastrand::u16(PORTS)));
-        if TcpListener::bind(addr).is_ok() {
+        if is_claimed(addr.port()) && TcpListener::bind(addr).is_ok() {
             return addr;
         }
     }
+}
+
+/// Whether the port is now this process's among all tests. The claim is a name of the kernel's that one socket alone can
+/// have, and that is free again after any end of its process.
+#[cfg(target_os = "linux")]
+fn is_claimed(port: u16) -> bool {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    use std::sync::Mutex;
+
+    static CLAIMS: Mutex<Vec<UnixDatagram>> = Mutex::new(Vec::new());
+    let name = SocketAddr::from_abstract_name(format!("paddock-port-{port}")).unwrap();
+    let claim = UnixDatagram::bind_addr(&name);
+    claim.map(|claim| CLAIMS.lock().unwrap().push(claim)).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_claimed(_port: u16) -> bool {
+    true
 }

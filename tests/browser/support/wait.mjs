@@ -17,11 +17,30 @@ export async function until(what, look) {
   }
 }
 
-/** A port of the loopback that nobody listens on. */
+// Below those that the kernel gives to connections, and beside those of the tests in Rust.
+const [PORT_MIN, PORT_MAX] = [32_000, 32_700];
+
+/** A port of the loopback that nobody listens on, and that no other run is given as long as this process lives. */
 export async function freePort() {
+  for (;;) {
+    const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
+    // A name of the kernel's that one socket alone can have, and that is free again after any end of its process.
+    const claim = await listening({ path: `\0paddock-port-${port}` });
+    const free = claim && (await listening({ port, host: '127.0.0.1' }));
+    if (free) {
+      claim.unref();
+      await new Promise((done) => free.close(done));
+      return port;
+    }
+    claim?.close();
+  }
+}
+
+/** Nothing where somebody listens already. */
+async function listening(where) {
   const server = createServer();
-  await new Promise((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address();
-  await new Promise((done) => server.close(done));
-  return port;
+  return new Promise((done, failed) => {
+    server.once('error', (error) => (error.code === 'EADDRINUSE' ? done() : failed(error)));
+    server.listen(where, () => done(server));
+  });
 }
