@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use paddock::proxy::Limits;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
@@ -12,18 +13,19 @@ use crate::support::gateway::{Gateway, GatewayConfig, until_at_rest};
 use crate::support::http::{Answer, RawClient, post_json};
 use crate::support::scripted::Scripted;
 
-const HEAD_MAX: Duration = Duration::from_millis(600);
-const BODY_MAX: Duration = Duration::from_millis(400);
+/// For who is to run into it.
+const SHORT: Duration = Duration::from_millis(400);
+/// For who is not, while others are to: whatever is there at once comes within it.
+const LONG: Duration = Duration::from_secs(3);
 /// Between two bytes of a client that dribbles: far less than it may take for a part.
 const DRIBBLE: Duration = Duration::from_millis(20);
 /// Slow clients at once: more than there are slots.
 const CROWD: usize = 50;
 
-async fn impatient() -> (Gateway, FakeLlama) {
+async fn limited(limit: impl FnOnce(&mut Limits)) -> (Gateway, FakeLlama) {
     let fake = FakeLlama::start(FakeConfig { slots: 4, ..FakeConfig::default() }).await;
     let mut config = GatewayConfig::default();
-    config.proxy.limits.head_read_max = HEAD_MAX;
-    config.proxy.limits.body_read_max = BODY_MAX;
+    limit(&mut config.proxy.limits);
     let gateway = Gateway::start(config);
     gateway.attach("a", fake.addr(), 4);
     (gateway, fake)
@@ -53,7 +55,7 @@ fn is_told(answer: &Answer, status: u16, code: &str) {
 
 #[tokio::test]
 async fn a_head_that_dribbles_for_too_long() {
-    let (gateway, fake) = impatient().await;
+    let (gateway, fake) = limited(|limits| limits.head_read_max = LONG).await;
     let head = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\n");
     let endless = format!("X-A: {}", "b".repeat(1000));
     // From the first byte, and with most of it there at once.
@@ -80,15 +82,13 @@ async fn a_head_that_dribbles_for_too_long() {
 
 #[tokio::test]
 async fn a_body_that_stops_or_dribbles_for_too_long() {
-    let (gateway, fake) = impatient().await;
+    let (gateway, fake) = limited(|limits| limits.body_read_max = LONG).await;
     let long = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nContent-Length: 9000\r\n\r\n{{");
     let chunked = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n");
     let one = "1\r\nx\r\n".repeat(1000);
     let rest = "x".repeat(1000);
-    let stops = async {
-        let answers = [dribble(&gateway, &long, "").await, dribble(&gateway, &chunked, "1\r\nx").await];
-        answers.to_vec()
-    };
+    let stops =
+        futures_util::future::join(dribble(&gateway, &long, ""), dribble(&gateway, &chunked, "1\r\nx"));
     let dribbles = futures_util::future::join_all(
         [(&long, &rest), (&chunked, &one)]
             .into_iter()
@@ -97,7 +97,7 @@ async fn a_body_that_stops_or_dribbles_for_too_long() {
             .map(|(at_once, slowly)| dribble(&gateway, at_once, slowly)),
     );
     let (stopped, dribbled) = tokio::join!(stops, dribbles);
-    for answer in stopped.iter().chain(&dribbled) {
+    for answer in [stopped.0, stopped.1].iter().chain(&dribbled) {
         is_told(answer, 408, "body_timeout");
     }
     assert_eq!(fake.stats().received, 0);
@@ -107,7 +107,7 @@ async fn a_body_that_stops_or_dribbles_for_too_long() {
 
 #[tokio::test]
 async fn a_request_that_dribbles_within_the_limits_is_served() {
-    let (gateway, _fake) = impatient().await;
+    let (gateway, _fake) = limited(|_| {}).await;
     let head = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nContent-Length: 2\r\n");
     let answer = dribble(&gateway, &head, "\r\n{}").await;
     assert_eq!(answer.status, 200);
@@ -116,7 +116,7 @@ async fn a_request_that_dribbles_within_the_limits_is_served() {
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_let_go() {
-    let (gateway, _fake) = impatient().await;
+    let (gateway, _fake) = limited(|limits| limits.head_read_max = SHORT).await;
     let mut silent = RawClient::connect(gateway.addr()).await;
     assert!(timeout(SOON, silent.is_closed_silently()).await.expect("it stays"));
     let mut preface = RawClient::connect(gateway.addr()).await;
@@ -138,7 +138,7 @@ async fn a_server_that_never_answers() {
     })
     .await;
     let mut config = GatewayConfig::default();
-    config.proxy.limits.first_byte_max = Some(Duration::from_millis(200));
+    config.proxy.limits.first_byte_max = Some(SHORT);
     let gateway = Gateway::start(config);
     gateway.attach("a", server.addr, 8);
     for path in [CHAT, "/tokenize"] {
@@ -156,17 +156,18 @@ async fn a_server_that_never_answers() {
 
 #[tokio::test]
 async fn a_server_that_begins_in_time_may_take_long() {
+    const PARTS: u32 = 20;
     let server = Scripted::start(|mut peer, _| async move {
         peer.request().await;
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n").await;
-        for _ in 0..20 {
-            sleep(DRIBBLE).await;
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {PARTS}\r\n\r\n")).await;
+        for _ in 0..PARTS {
+            sleep(LONG * 2 / PARTS).await;
             peer.send("x").await;
         }
     })
     .await;
     let mut config = GatewayConfig::default();
-    config.proxy.limits.first_byte_max = Some(DRIBBLE * 10);
+    config.proxy.limits.first_byte_max = Some(LONG);
     let gateway = Gateway::start(config);
     gateway.attach("a", server.addr, 1);
     let answer = timeout(SOON, post_json(gateway.addr(), CHAT, &json!({}))).await.expect("it hangs");
