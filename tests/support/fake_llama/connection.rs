@@ -71,10 +71,13 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(tap), service));
     loop {
         let is_idle = *in_flight_seen.borrow_and_update() == 0;
+        // What has come is taken before it is too late for it; and who has just connected is not idle yet.
+        let has_answered = served.load(Ordering::Relaxed) > 0;
         tokio::select! {
+            biased;
             _ = connection.as_mut() => return,
             _ = in_flight_seen.changed() => {}
-            () = sleep(idle_close), if is_idle => connection.as_mut().graceful_shutdown(),
+            () = sleep(idle_close), if is_idle && has_answered => connection.as_mut().graceful_shutdown(),
             _ = closings.changed() => if is_idle { connection.as_mut().graceful_shutdown() },
         }
     }
