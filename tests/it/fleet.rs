@@ -123,15 +123,21 @@ async fn a_wake_counts_what_is_there() {
 
 #[tokio::test]
 async fn a_stubborn_server_is_killed_after_the_grace() {
+    let stubborn = async |grace: Duration, name: &str| {
+        let deaf = Flag::new(name);
+        let script = format!("trap '' TERM; echo deaf; {}; while :; do sleep 0.05; done", deaf.raise());
+        let mut watched = Watched::start(ProcessConfig { grace, ..shell(&script) });
+        let (instance, _) = watched.wake_one().await;
+        deaf.raised().await;
+        (watched, instance)
+    };
+    let (spared, instance) = stubborn(Duration::from_secs(3600), "deaf-for-an-hour").await;
+    soon(spared.fleet.terminate(&instance, false)).await.expect("it returns once signalled");
+
     let grace = Duration::from_millis(300);
-    let deaf = Flag::new("deaf");
-    let stubborn = shell(&format!("trap '' TERM; echo deaf; {}; while :; do sleep 0.05; done", deaf.raise()));
-    let mut watched = Watched::start(ProcessConfig { grace, ..stubborn });
-    let (instance, _) = watched.wake_one().await;
-    deaf.raised().await;
+    let (mut watched, instance) = stubborn(grace, "deaf").await;
     let clock = Clock::start();
     soon(watched.fleet.terminate(&instance, false)).await.unwrap();
-    assert!(clock.mono().0 < grace, "terminate returns once signalled");
     let cause = watched.end(&instance).await;
     assert!(clock.mono().0 >= grace, "killed before its grace was over");
     assert_eq!(cause, "stopped by paddock (signal: 9 (SIGKILL)): deaf");
