@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::net::UnixDatagram;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use crate::support::fake_llama::{FakeConfig, FakeLlama};
@@ -19,16 +20,32 @@ const SOON: Duration = Duration::from_secs(30);
 /// What the watchdog allows, as systemd tells it: short, so that a test sees signs.
 const WATCHDOG: Duration = Duration::from_millis(400);
 
-/// A service manager's end of the socket.
+/// What no program says.
+const MARK: &str = "MARK";
+
+/// A service manager's end of the socket. What comes is taken at once: the kernel keeps ten words, and lets the eleventh
+/// wait.
 struct Manager {
-    socket: UnixDatagram,
+    words: UnboundedReceiver<String>,
     folder: Folder,
 }
 
 impl Manager {
     fn new() -> Self {
         let folder = Folder::new();
-        Self { socket: UnixDatagram::bind(folder.path("notify")).unwrap(), folder }
+        let socket = UnixDatagram::bind(folder.path("notify")).unwrap();
+        let (heard, words) = unbounded_channel();
+        tokio::spawn(async move {
+            let mut bytes = [0; 256];
+            loop {
+                let count = socket.recv(&mut bytes).await.unwrap();
+                let word = std::str::from_utf8(&bytes[..count]).unwrap().trim_end().to_owned();
+                if heard.send(word).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { words, folder }
     }
 
     fn environment(&self) -> Vec<(String, String)> {
@@ -41,23 +58,24 @@ impl Manager {
     }
 
     /// The next word.
-    async fn hears(&self) -> String {
-        let mut bytes = [0; 256];
-        let count = timeout(SOON, self.socket.recv(&mut bytes)).await.expect("nothing is heard").unwrap();
-        String::from_utf8(bytes[..count].to_vec()).unwrap().trim_end().to_owned()
+    async fn hears(&mut self) -> String {
+        timeout(SOON, self.words.recv()).await.expect("nothing is heard").unwrap()
     }
 
-    /// All that was said and not heard yet.
-    fn heard(&self) -> Vec<String> {
+    /// All that was said before now and not heard yet.
+    async fn heard(&mut self) -> Vec<String> {
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.send_to(MARK.as_bytes(), self.folder.path("notify")).await.unwrap();
         let mut heard = Vec::new();
-        let mut bytes = [0; 256];
-        while let Ok(count) = self.socket.try_recv(&mut bytes) {
-            heard.push(String::from_utf8(bytes[..count].to_vec()).unwrap().trim_end().to_owned());
+        loop {
+            match self.hears().await {
+                word if word == MARK => return heard,
+                word => heard.push(word),
+            }
         }
-        heard
     }
 
-    async fn hears_signs(&self) {
+    async fn hears_signs(&mut self) {
         for _ in 0..3 {
             assert_eq!(self.hears().await, "WATCHDOG=1");
         }
@@ -72,7 +90,7 @@ fn started(manager: &Manager, args: &[&str]) -> Program {
 
 #[tokio::test]
 async fn a_balancer_tells_that_it_serves_works_and_ends() {
-    let manager = Manager::new();
+    let mut manager = Manager::new();
     let fake = FakeLlama::start(FakeConfig::default()).await;
     let (proxy, management) = (free_addr(), free_addr());
     let (clients, agents) = (proxy.to_string(), management.to_string());
@@ -100,7 +118,7 @@ async fn a_balancer_tells_that_it_serves_works_and_ends() {
 
 #[tokio::test]
 async fn a_program_that_does_nothing_gives_no_sign() {
-    let manager = Manager::new();
+    let mut manager = Manager::new();
     let (clients, agents) = (free_addr().to_string(), free_addr().to_string());
     let balancer =
         started(&manager, &["balancer", "--reverseproxy-addr", &clients, "--management-addr", &agents]);
@@ -109,8 +127,8 @@ async fn a_program_that_does_nothing_gives_no_sign() {
     balancer.signal(Signal::STOP);
     let is_stopped = async || (state(Path::new("/proc"), balancer.pid()) == 'T').then_some(());
     eventually("it is stopped", SOON, is_stopped).await;
-    manager.heard();
-    let silence = timeout(3 * WATCHDOG, manager.socket.recv(&mut [0; 256])).await;
+    manager.heard().await;
+    let silence = timeout(3 * WATCHDOG, manager.words.recv()).await;
     assert!(silence.is_err(), "{silence:?}");
     balancer.signal(Signal::CONT);
     manager.hears_signs().await;
@@ -124,7 +142,7 @@ fn state(proc: &Path, pid: u32) -> char {
 
 #[tokio::test]
 async fn an_agent_tells_that_it_reports_works_and_ends() {
-    let manager = Manager::new();
+    let mut manager = Manager::new();
     // No llama.cpp and no balancer: both may come later, and the agent works.
     let (llama, balancer) = (free_addr().to_string(), free_addr().to_string());
     let mut agent =
@@ -133,17 +151,17 @@ async fn an_agent_tells_that_it_reports_works_and_ends() {
     manager.hears_signs().await;
     agent.sigterm();
     assert!(agent.wait().await.success());
-    let heard = manager.heard();
+    let heard = manager.heard().await;
     assert_eq!(heard.last().map(String::as_str), Some("STOPPING=1"), "{heard:?}");
 }
 
 #[tokio::test]
 async fn a_balancer_that_cannot_start_is_never_ready() {
-    let manager = Manager::new();
+    let mut manager = Manager::new();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (taken, free) = (other.local_addr().unwrap().to_string(), free_addr().to_string());
     let mut balancer =
         started(&manager, &["balancer", "--reverseproxy-addr", &taken, "--management-addr", &free]);
     assert_eq!(balancer.wait().await.code(), Some(1));
-    assert_eq!(manager.heard(), [""; 0]);
+    assert_eq!(manager.heard().await, [""; 0]);
 }
