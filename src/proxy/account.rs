@@ -204,10 +204,11 @@ impl Drop for Account {
     fn drop(&mut self) {
         self.count_wait();
         let instruments = self.meter.instruments();
-        instruments.requests.of(self.outcome).inc();
         if self.queue_wait.is_some() && self.outcome == Outcome::Served {
             instruments.request_duration.observe(self.age());
         }
+        // Last: whoever sees that it is counted sees the rest of it as well.
+        instruments.requests.of(self.outcome).inc();
         if let Some(line) = &self.line {
             line.write(self.outcome, self.queue_wait, self.age());
         }

@@ -195,7 +195,8 @@ impl Service {
                 return Err(Refused::closing(Refusal::BadRequest("the request's body is broken")));
             }
             Err(Unread::Left) => {
-                // Its client went away, and is counted so.
+                // Its client went away, and is counted so, once nothing is held for it any more.
+                drop(reservation);
                 drop(account.take());
                 return Err(Refused::closing(Refusal::BadRequest("the request's body broke off")));
             }
@@ -238,7 +239,8 @@ impl Service {
 
     /// A permit, the attempts, and the answer's body back.
     async fn serve(self: Rc<Self>, wanted: Wanted) -> Result<Response<Body>, Refusal> {
-        let Wanted { request, ask, parts, bytes, reservation, caller, dialect, mut account } = wanted;
+        // The reservation comes last, to be dropped first: whoever is counted holds nothing any more.
+        let Wanted { request, ask, parts, bytes, caller, dialect, mut account, reservation } = wanted;
         let asked = self.clock.mono();
         let permit = match self.gate.acquire_as(request, ask).await {
             Ok(permit) => permit,
