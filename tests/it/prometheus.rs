@@ -106,7 +106,8 @@ async fn each_instrument_has_the_value_that_it_was_moved_to() {
     scene.until("paddock_wakes_total{result=\"succeeded\"}", 1.0).await;
     scene.until("paddock_aws_calls_total{action=\"SetDesiredCapacity\", result=\"ok\"}", 1.0).await;
     scene.until("paddock_wake_wanted", 0.0).await;
-    scene.until_instances("booting", 1.0).await;
+    // It may be over before it is asked for.
+    scene.until("max_over_time(paddock_instances{state=\"booting\"}[1m])", 1.0).await;
     scene.until("paddock_instance_seconds_total > bool 0", 1.0).await;
     scene.until_instances("serving", 1.0).await;
     scene.until("paddock_agents", 1.0).await;

@@ -50,8 +50,8 @@ struct Systemd {
 }
 
 impl Systemd {
-    /// None where it cannot run.
-    async fn start() -> Option<Self> {
+    /// None where it cannot run. A balancer that gives no sign for `watchdog_seconds` is killed.
+    async fn start(watchdog_seconds: u32) -> Option<Self> {
         tool::file(MANAGER, "install Debian's package systemd")?;
         tool::program("nsenter", "install Debian's package util-linux")?;
         let unshare = tool::program("unshare", "install Debian's package util-linux")?;
@@ -69,7 +69,8 @@ impl Systemd {
             fs::write(units.join(name), unit).unwrap();
         }
         let start = format!("ExecStart={} balancer", env!("CARGO_BIN_EXE_paddock"));
-        let unit = adapted(SERVICE, &[("ExecStart=", &start), ("WatchdogSec=", "WatchdogSec=2")]);
+        let watchdog = format!("WatchdogSec={watchdog_seconds}");
+        let unit = adapted(SERVICE, &[("ExecStart=", &start), ("WatchdogSec=", &watchdog)]);
         fs::write(units.join(SERVICE), unit).unwrap();
 
         let script = format!("mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && {MANAGER} --user");
@@ -162,7 +163,7 @@ fn adapted(name: &str, changes: &[(&str, &str)]) -> String {
 
 #[tokio::test]
 async fn the_units_start_by_a_connection_tell_their_state_and_lose_no_connection() {
-    let Some(systemd) = Systemd::start().await else { return };
+    let Some(systemd) = Systemd::start(10).await else { return };
     systemd.done(&["start", SOCKETS[0].0, SOCKETS[1].0]).await;
     assert_eq!(systemd.shows("ActiveState").await, "inactive");
     // The first connection starts it, and is answered.
@@ -186,10 +187,9 @@ async fn the_units_start_by_a_connection_tell_their_state_and_lose_no_connection
 
 #[tokio::test]
 async fn a_balancer_that_hangs_is_started_again() {
-    let Some(systemd) = Systemd::start().await else { return };
+    let Some(systemd) = Systemd::start(2).await else { return };
     systemd.done(&["start", SOCKETS[0].0, SOCKETS[1].0, SERVICE]).await;
     assert_eq!(systemd.shows("ActiveState").await, "active", "a start returns when it is ready");
-    systemd.until_further_sign().await;
     systemd.done(&["kill", "--kill-who=main", "--signal=STOP", SERVICE]).await;
     systemd.until_shows("NRestarts", "1").await;
     systemd.until_shows("ActiveState", "active").await;

@@ -64,7 +64,10 @@ impl Load {
 
 /// The status, or what became of the connection.
 async fn ask(addr: SocketAddr) -> String {
-    let Ok(mut stream) = TcpStream::connect(addr).await else { return "refused".to_owned() };
+    let mut stream = match TcpStream::connect(addr).await {
+        Ok(stream) => stream,
+        Err(error) => return error.kind().to_string(),
+    };
     let body = r#"{"messages":[],"fake":{"delay_ms":5}}"#;
     let head =
         format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nConnection: close\r\nContent-Length: {}", body.len());

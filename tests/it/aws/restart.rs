@@ -1,5 +1,7 @@
 //! Balancers that are killed, and two of them on one group.
 
+use rustix::process::Signal;
+
 use super::*;
 
 #[tokio::test]
@@ -24,7 +26,9 @@ async fn killed_while_draining_it_ends_nothing_that_it_has_not_watched() {
     let group = scene.group();
     assert_eq!(scene.ask().await.status, 200);
     let id = group.ids(Lifecycle::InService)[0].clone();
-    // Three of four seconds of rest have passed when the successor starts: it watches a whole idle time of its own.
+    // Three of four seconds of rest have passed when the successor starts: it watches a whole idle time of its own. The first
+    // one does nothing meanwhile, however long that takes.
+    scene.paddock.program().signal(Signal::STOP);
     tokio::time::sleep(Duration::from_secs(3)).await;
     scene.restart().await;
     let restarted = scene.aws.clock().mono();
