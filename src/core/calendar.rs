@@ -3,9 +3,15 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// 9999-12-31: ISO 8601 writes years with four digits. A day after it is written as it.
+const LAST: Day = Day(2_932_896);
+
+/// How a day is written.
+const DATE: &str = "2026-11-24";
 
 /// A UTC day, by its distance from 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,63 +39,36 @@ impl Day {
     /// The days of its month.
     #[must_use]
     pub fn month(self) -> RangeInclusive<Self> {
-        let (year, month, day) = self.civil();
-        let first = Self(self.0 - (day - 1));
-        let (year, month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
-        first..=Self(Self::from_civil(year, month, 1).0 - 1)
+        let first = |day: Self| Self(day.0 - (day.of_month() - 1));
+        // In the month after it, whichever that is.
+        let next = Self(first(self).0.saturating_add(31));
+        first(self)..=if next > LAST { self.max(LAST) } else { Self(first(next).0 - 1) }
     }
 
-    /// Year, month and day of the Gregorian calendar: "chrono-Compatible Low-Level Date Algorithms" (H. Hinnant),
-    /// `civil_from_days`, for days from 1970 on.
-    fn civil(self) -> (u32, u32, u32) {
-        let days = u64::from(self.0) + 719_468;
-        let (era, of_era) = (days / 146_097, days % 146_097);
-        let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let shifted = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * shifted + 2) / 5 + 1;
-        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-        let year = year_of_era + era * 400 + u64::from(month <= 2);
-        (year as u32, month as u32, day as u32)
-    }
-
-    /// The reverse of [`Day::civil`]: `days_from_civil` of the same source.
-    fn from_civil(year: u32, month: u32, day: u32) -> Self {
-        let year = u64::from(year) - u64::from(month <= 2);
-        let (era, year_of_era) = (year / 400, year % 400);
-        let shifted = u64::from(if month > 2 { month - 3 } else { month + 9 });
-        let of_year = (153 * shifted + 2) / 5 + u64::from(day) - 1;
-        let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
-        let days = (era * 146_097 + of_era).saturating_sub(719_468);
-        Self(u32::try_from(days).unwrap_or(u32::MAX))
+    fn of_month(self) -> u32 {
+        self.to_string().get(8..).and_then(|day| day.parse().ok()).unwrap_or(1)
     }
 }
 
 /// As ISO 8601 writes it.
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = self.civil();
-        write!(f, "{year:04}-{month:02}-{day:02}")
+        let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + self.min(&LAST).start()).to_string();
+        f.write_str(&text[..DATE.len()])
     }
 }
 
 /// It is no day of the calendar from 1970 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no day such as 2026-11-24")]
+#[error("no day such as {DATE}")]
 pub struct NotADay;
 
 impl FromStr for Day {
     type Err = NotADay;
 
     fn from_str(text: &str) -> Result<Self, NotADay> {
-        let mut parts = text.splitn(3, '-').map(|part| part.parse::<u32>().map_err(|_| NotADay));
-        let mut next = || parts.next().unwrap_or(Err(NotADay));
-        let (year, month, day) = (next()?, next()?, next()?);
-        if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-            return Err(NotADay);
-        }
-        let found = Self::from_civil(year, month, day);
-        if found.civil() == (year, month, day) { Ok(found) } else { Err(NotADay) }
+        let start = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).map_err(|_| NotADay)?;
+        start.duration_since(UNIX_EPOCH).map(Self::of).map_err(|_| NotADay)
     }
 }
 
@@ -147,6 +126,15 @@ mod tests {
         ] {
             assert_eq!(day(of).month(), day(first)..=day(last));
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_far_ahead_harms_nothing() {
+        for day in [LAST, Day(LAST.0 + 1), Day(LAST.0 + 400), Day(u32::MAX)] {
+            assert_eq!(day.to_string(), "9999-12-31");
+            assert!(day.month().contains(&day));
+        }
+        assert_eq!("9999-12-31".parse(), Ok(LAST));
     }
 
     proptest! {

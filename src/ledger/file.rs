@@ -17,6 +17,9 @@ const DAYS_MAX: usize = 1000;
 /// More than any day can hold: as many instances as there may be, for a whole day.
 const DAY_NANOSECONDS_MAX: u64 = 86_400_000_000_000 * 10_000;
 
+/// 9999-12-31T23:59:59Z: years have four digits (RFC 3339).
+const TIME_MAX: Duration = Duration::from_secs(253_402_300_799);
+
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
@@ -145,5 +148,5 @@ fn span(usage: Usage) -> Span {
 }
 
 fn time(at: Duration) -> String {
-    humantime::format_rfc3339_nanos(SystemTime::UNIX_EPOCH + at).to_string()
+    humantime::format_rfc3339_nanos(SystemTime::UNIX_EPOCH + at.min(TIME_MAX)).to_string()
 }

@@ -190,6 +190,15 @@ fn a_full_disk_leaves_the_old_file() {
 }
 
 #[test]
+fn a_clock_that_is_far_ahead_is_written_as_the_last_moment() {
+    let dir = Dir::new();
+    let (mut store, _) = dir.open(&[]);
+    let wall = Duration::from_secs(400_000_000_000);
+    store.keep(&LedgerRecord { at: wall, began: WALL, ..LedgerRecord::default() });
+    assert!(dir.text().contains("\"at\": \"9999-12-31T23:59:59"), "{}", dir.text());
+}
+
+#[test]
 fn a_directory_without_the_right_to_write_is_said() {
     let dir = Dir::new();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o500)).unwrap();
