@@ -42,7 +42,7 @@ pub enum Damage {
 pub(super) struct File {
     version: u32,
     /// The number of the balancer that wrote it.
-    pub(super) balancer: u64,
+    balancer: u64,
     at: String,
     began: String,
     days: BTreeMap<String, BTreeMap<Arc<str>, Span>>,
@@ -79,6 +79,15 @@ impl File {
             days,
             instances: instances.collect(),
         }
+    }
+
+    /// The number of the balancer that wrote it, whatever its version is and the rest says.
+    pub(super) fn number(text: &[u8]) -> Option<u64> {
+        #[derive(Deserialize)]
+        struct Numbered {
+            balancer: u64,
+        }
+        serde_json::from_slice(text).ok().map(|Numbered { balancer }| balancer)
     }
 
     pub(super) fn read(text: &[u8]) -> Result<Self, Damage> {

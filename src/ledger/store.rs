@@ -47,7 +47,8 @@ pub enum LedgerError {
 pub struct Store {
     dir: PathBuf,
     groups: Vec<Arc<str>>,
-    /// The number of this balancer.
+    /// The number of this balancer: the next one, or its start in milliseconds since the Unix epoch, whichever is greater. So
+    /// it is greater than that of one whose file was lost.
     balancer: u64,
     others: Others,
     kept: Option<LedgerRecord>,
@@ -72,16 +73,14 @@ impl Store {
         let file = dir.join(FILE_NAME);
         clear_away(dir);
         let unwritable = |error| LedgerError::Unwritable { dir: dir.to_owned(), error };
+        let before = number(&file).unwrap_or_default();
         let found = match read(&file) {
-            Ok(text) => Some(text.and_then(|text| {
-                let found = File::read(&text)?;
-                found.record(&groups).map(|(record, others)| (found.balancer, record, others))
-            })),
+            Ok(text) => Some(text.and_then(|text| File::read(&text)?.record(&groups))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(LedgerError::Unreadable { file, error }),
         };
-        let (before, record, others) = match found {
-            Some(Ok((balancer, record, others))) => (balancer, Some(record), others),
+        let (record, others) = match found {
+            Some(Ok((record, others))) => (Some(record), others),
             Some(Err(damage)) => {
                 let aside = dir.join(format!("{FILE_NAME}.damaged-{}", wall.as_secs()));
                 fs::rename(&file, &aside).map_err(unwritable)?;
@@ -91,14 +90,14 @@ impl Store {
                     %damage,
                     "the ledger's file is damaged: it is set aside, and a new one is begun"
                 );
-                (0, None, Others::new())
+                (None, Others::new())
             }
-            None => (0, None, Others::new()),
+            None => (None, Others::new()),
         };
         let mut store = Self {
             dir: dir.to_owned(),
             groups,
-            balancer: before.saturating_add(1),
+            balancer: before.saturating_add(1).max(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
             others,
             kept: None,
             is_failing: false,
@@ -144,8 +143,7 @@ impl Store {
     }
 
     fn has_successor(&self) -> bool {
-        let found = read(&self.dir.join(FILE_NAME)).ok().and_then(Result::ok);
-        found.and_then(|text| File::read(&text).ok()).is_some_and(|file| file.balancer > self.balancer)
+        number(&self.dir.join(FILE_NAME)).is_some_and(|balancer| balancer > self.balancer)
     }
 
     /// Into a file beside it, which then takes its place: whoever reads finds the old one or the new one, whole, and so does
@@ -199,6 +197,11 @@ fn clear_away(dir: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// The number of the balancer that wrote the file, even if a later version did.
+fn number(file: &Path) -> Option<u64> {
+    File::number(&read(file).ok()?.ok()?)
 }
 
 /// The whole file, or that it is too long to be one.

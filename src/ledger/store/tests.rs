@@ -189,6 +189,38 @@ fn a_full_disk_leaves_the_old_file() {
     assert!(!store.is_failing);
 }
 
+/// Without the file nobody knows who came before.
+#[test]
+fn the_successor_of_a_lost_or_damaged_file_is_one_all_the_same() {
+    for text in [None, Some("{\"version\": 1, \"balancer\": 3"), Some("{\"version\": 2, \"balancer\": 7}")] {
+        let dir = Dir::new();
+        // Seven balancers, of which the last one lives on.
+        let mut old = (0..7).map(|_| dir.open(&["spot", "on demand"]).0).last().unwrap();
+        old.keep(&record(10));
+        match text {
+            None => fs::remove_file(dir.path().join(FILE_NAME)).unwrap(),
+            Some(text) => fs::write(dir.path().join(FILE_NAME), text).unwrap(),
+        }
+        let groups = vec!["spot".into(), "on demand".into()];
+        let (mut new, found) = Store::open(dir.path(), groups, WALL + Duration::from_secs(1)).unwrap();
+        assert_eq!(found, None);
+        new.keep(&record(20));
+        old.keep(&record(11));
+        new.keep(&record(21));
+        assert_eq!(dir.open(&["spot", "on demand"]).1, Some(record(21)), "{text:?}");
+    }
+}
+
+#[test]
+fn a_successor_of_a_later_version_is_one() {
+    let dir = Dir::new();
+    let (mut old, _) = dir.open(&["spot", "on demand"]);
+    let text = format!("{{\"version\": 2, \"balancer\": {}}}", old.balancer + 1);
+    fs::write(dir.path().join(FILE_NAME), &text).unwrap();
+    old.keep(&record(10));
+    assert_eq!(dir.text(), text);
+}
+
 #[test]
 fn a_clock_that_is_far_ahead_is_written_as_the_last_moment() {
     let dir = Dir::new();
