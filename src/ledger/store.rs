@@ -1,10 +1,13 @@
 //! The file and its directory: read whole, written whole.
 
-use std::fs::{self, File as Handle};
+use std::fs::{self, File as Handle, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use tempfile::{Builder, NamedTempFile};
 
 use super::file::{Damage, File, Others};
 use crate::core::{Day, LedgerRecord};
@@ -12,8 +15,14 @@ use crate::core::{Day, LedgerRecord};
 /// What the file is called in its directory.
 pub const FILE_NAME: &str = "ledger.json";
 
-/// What a file that is being written is called before the number of its process.
+/// How the name of a file begins that is being written.
 const BESIDE: &str = "ledger.json.new-";
+
+/// One that is older was left by a kill: a write takes less, but on a disk that hangs.
+const BESIDE_MAX: Duration = Duration::from_secs(3600);
+
+/// As for any file that a program makes: who may read it is the umask's business (`open(2)`).
+const MODE: u32 = 0o666;
 
 /// The longest file that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -71,7 +80,7 @@ impl Store {
         wall: Duration,
     ) -> Result<(Self, Option<LedgerRecord>), LedgerError> {
         let file = dir.join(FILE_NAME);
-        clear_away(dir);
+        clear_away(dir, wall);
         let unwritable = |error| LedgerError::Unwritable { dir: dir.to_owned(), error };
         let before = number(&file).unwrap_or_default();
         let found = match read(&file) {
@@ -146,24 +155,12 @@ impl Store {
         number(&self.dir.join(FILE_NAME)).is_some_and(|balancer| balancer > self.balancer)
     }
 
-    /// Into a file beside it, which then takes its place: whoever reads finds the old one or the new one, whole, and so does
-    /// whoever reads after a loss of power (`rename(2)`, `fsync(2)`).
+    /// Into a file beside it, which then takes its place.
     fn write(&self, record: &LedgerRecord) -> io::Result<()> {
         let text = File::new(record, &self.others, &self.groups, self.balancer).to_json();
         // Its own name: an earlier balancer may be writing at the same time.
-        let beside = self.dir.join(format!("{BESIDE}{}", std::process::id()));
-        let written = (|| {
-            let mut handle = Handle::create(&beside)?;
-            handle.write_all(&text)?;
-            handle.sync_all()?;
-            fs::rename(&beside, self.dir.join(FILE_NAME))?;
-            Handle::open(&self.dir)?.sync_all()
-        })();
-        if written.is_err() {
-            // On a full disk it would stay.
-            let _ = fs::remove_file(&beside);
-        }
-        written
+        let permissions = Permissions::from_mode(MODE);
+        put(Builder::new().prefix(BESIDE).permissions(permissions).tempfile_in(&self.dir)?, &text, &self.dir)
     }
 }
 
@@ -180,20 +177,29 @@ pub fn check(dir: &Path) -> Result<(), LedgerError> {
         Ok(_) | Err(_) => {}
     }
     // Rights alone do not tell of a file system that is full or read-only.
-    let probe = dir.join(format!(".paddock-check-{}", std::process::id()));
-    let made = Handle::create_new(&probe).and_then(|mut handle| {
-        let written = handle.write_all(b"paddock\n");
-        fs::remove_file(&probe)?;
-        written
+    let made = Builder::new().prefix(BESIDE).tempfile_in(dir).and_then(|mut probe| {
+        probe.write_all(b"paddock\n")?;
+        probe.close()
     });
     made.map_err(|error| LedgerError::Unwritable { dir: dir.to_owned(), error })
 }
 
+/// Whoever reads finds the old file or the new one, whole, and so does whoever reads after a loss of power (`rename(2)`,
+/// `fsync(2)`). What was begun in vain does not stay.
+fn put(mut beside: NamedTempFile, text: &[u8], dir: &Path) -> io::Result<()> {
+    beside.write_all(text)?;
+    beside.as_file().sync_all()?;
+    beside.persist(dir.join(FILE_NAME))?;
+    Handle::open(dir)?.sync_all()
+}
+
 /// What a balancer had begun to write when it was killed.
-fn clear_away(dir: &Path) {
+fn clear_away(dir: &Path, wall: Duration) {
     // What is wrong with the directory is said where it is written to.
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(BESIDE) {
+        let written = entry.metadata().and_then(|about| about.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let is_old = written + BESIDE_MAX <= SystemTime::UNIX_EPOCH + wall;
+        if is_old && entry.file_name().to_string_lossy().starts_with(BESIDE) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -300,6 +300,7 @@ fn a_kill_at_any_write_leaves_the_old_file_or_the_new_one() {
         last = number;
     }
     assert!(last > 0, "the children wrote");
+    Store::open(folder.as_ref(), groups(), Clock::start().now().wall + Duration::from_secs(86_400)).unwrap();
     let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, [FILE_NAME], "what was begun is cleared away");
 }

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
@@ -180,13 +179,37 @@ fn a_full_disk_leaves_the_old_file() {
     let dir = Dir::new();
     let (mut store, _) = dir.open(&["spot", "on demand"]);
     store.keep(&record(10));
-    let beside = dir.path().join(format!("{FILE_NAME}.new-{}", std::process::id()));
-    std::os::unix::fs::symlink("/dev/full", &beside).unwrap();
-    store.keep(&record(11));
-    assert!(store.is_failing && dir.text().contains("10000000001"));
+    let full = Builder::new().prefix(BESIDE).make_in(dir.path(), |beside| {
+        std::os::unix::fs::symlink("/dev/full", beside)?;
+        Handle::create(beside)
+    });
+    let error = put(full.unwrap(), b"{}", dir.path()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(dir.text().contains("10000000001"));
     assert_eq!(dir.names(), [FILE_NAME], "the file that was begun is gone");
-    store.keep(&record(11));
-    assert!(!store.is_failing);
+}
+
+#[test]
+fn what_a_kill_left_is_cleared_away_and_what_is_being_written_is_not() {
+    let dir = Dir::new();
+    let beside = format!("{BESIDE}abc");
+    fs::write(dir.path().join(&beside), "{").unwrap();
+    let written = fs::metadata(dir.path().join(&beside)).unwrap().modified().unwrap();
+    let written = written.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let open = |wall: Duration| drop(Store::open(dir.path(), Vec::new(), wall).unwrap());
+    open(written + BESIDE_MAX - Duration::from_secs(1));
+    assert_eq!(dir.names(), [FILE_NAME.to_owned(), beside]);
+    open(written + BESIDE_MAX);
+    assert_eq!(dir.names(), [FILE_NAME]);
+}
+
+#[test]
+fn who_may_read_the_file_is_the_umasks_business() {
+    let dir = Dir::new();
+    dir.open(&[]);
+    fs::write(dir.path().join("plain"), "").unwrap();
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+    assert_eq!(mode(FILE_NAME), mode("plain"));
 }
 
 /// Without the file nobody knows who came before.
@@ -233,9 +256,9 @@ fn a_clock_that_is_far_ahead_is_written_as_the_last_moment() {
 #[test]
 fn a_directory_without_the_right_to_write_is_said() {
     let dir = Dir::new();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o500)).unwrap();
     let opened = Store::open(dir.path(), Vec::new(), WALL);
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
     // Root may write there.
     if !rustix::process::geteuid().is_root() {
         let error = opened.unwrap_err().to_string();
