@@ -12,9 +12,10 @@ mod file;
 mod store;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
@@ -40,6 +41,7 @@ const UNSEEN_MAX: Duration = Duration::from_secs(120);
 /// Keeps a pool's ledger.
 #[derive(Debug, Clone)]
 pub struct Keeper {
+    /// Locked by whoever writes, however long the disk takes.
     store: Arc<Mutex<Store>>,
     gate: Gate,
     pool: PoolId,
@@ -66,11 +68,13 @@ impl Keeper {
 
     /// Keeps it now, unless it is what was kept last. A failure is logged, once until it works again.
     pub async fn keep(&self) {
-        let Some(record) = self.gate.ledger(self.pool) else { return };
-        let store = self.store.clone();
-        let keeping = tokio::task::spawn_blocking(move || {
-            store.lock().unwrap_or_else(PoisonError::into_inner).keep(&record);
-        });
+        let keeping = async {
+            // On a disk that hangs one write waits, and no more are begun.
+            let mut store = self.store.clone().lock_owned().await;
+            let Some(record) = self.gate.ledger(self.pool) else { return };
+            // A panic there is the store's, and is told by it.
+            let _ = tokio::task::spawn_blocking(move || store.keep(&record)).await;
+        };
         if timeout(KEEP_MAX, keeping).await.is_err() {
             tracing::warn!(after = ?KEEP_MAX, "the disk of --state-dir hangs: the ledger is not kept");
         }
@@ -110,3 +114,6 @@ pub async fn restore(gate: &Gate, fleet: &Fleet, pool: PoolId, record: Option<Le
     };
     gate.handle(Event::LedgerRestored { pool, record: record.map(Box::new), history });
 }
+
+#[cfg(test)]
+mod tests;
