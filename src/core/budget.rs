@@ -27,14 +27,16 @@ impl Core {
     pub(super) fn affords(&self, pool: &Pool, group: GroupId, more: u32, now: Now) -> bool {
         let Some(budget) = pool.config.budget_per_day else { return true };
         let Some(price) = pool.price(group) else { return true };
-        let new = price.of(pool.life_least().min(day_left(now))) * more;
-        new.is_zero() || pool.committed(now) + new <= budget
+        let least = pool.life_least();
+        let new = price.of(least.min(day_left(now))) * more;
+        new.is_zero() || pool.committed(least, now) + new <= budget
     }
 
-    /// Whether nothing more is started today.
+    /// Whether nothing more is started today, not even of the cheapest.
     fn is_exhausted(&self, pool: &Pool, now: Now) -> bool {
-        let mut groups = pool.groups.keys();
-        pool.config.budget_per_day.is_some() && !groups.any(|&group| self.affords(pool, group, 1, now))
+        let price = |&group: &GroupId| pool.price(group);
+        let cheapest = pool.groups.keys().min_by_key(|group| price(group));
+        cheapest.is_some_and(|&group| !self.affords(pool, group, 1, now))
     }
 
     /// Why a request that nobody serves, and no boot will, is refused today.
@@ -126,8 +128,8 @@ impl Pool {
     }
 
     /// What today has cost, and what is on its way or there will cost at the least.
-    fn committed(&self, now: Now) -> Money {
-        let (least, left) = (self.life_least(), day_left(now));
+    fn committed(&self, least: Duration, now: Now) -> Money {
+        let left = day_left(now);
         let staying =
             self.instances.values().filter(|instance| instance.is_counted() && instance.drain.is_none());
         let staying = staying.filter_map(|instance| {

@@ -117,14 +117,15 @@ impl Core {
     /// Why a request that nobody serves is refused instead of held.
     pub(super) fn out_of_capacity(&self, id: PoolId) -> Option<Rejection> {
         let pool = self.pools.get(&id)?;
-        let budget = self.out_of_budget(pool);
-        if budget.is_none() && self.refusal(pool).is_none() {
+        // Asked after each event while anything waits: the cheap ones first.
+        if pool.config.budget_per_day.is_none() && self.refusal(pool).is_none() {
             return None;
         }
-        if self.serving(id, pool) > 0 || pool.pending() > 0 {
+        if pool.pending() > 0 || self.serving(id, pool) > 0 {
             return None;
         }
-        budget.or_else(|| self.refusal(pool).map(|(until, cause)| rejection(until, cause, self.now)))
+        let refusal = || self.refusal(pool).map(|(until, cause)| rejection(until, cause, self.now));
+        self.out_of_budget(pool).or_else(refusal)
     }
 
     /// Until when those whom nobody serves are refused, and why: launches failed too often, or every group is left alone.
