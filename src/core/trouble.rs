@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Core;
 use super::event::{OperationFailure, Rejection};
 use super::ids::{GroupId, Mono, PoolId};
+use super::instances::Instance;
 use super::scaling::Pool;
 
 /// Launches that may fail in a row before the waiting clients are told.
@@ -114,14 +115,16 @@ impl Core {
         }
     }
 
-    /// Why a request that nobody serves is refused instead of held.
+    /// Why a request that nobody serves is refused instead of held. Not while an instance boots, nor while one could come
+    /// back that leaves for idleness.
     pub(super) fn out_of_capacity(&self, id: PoolId) -> Option<Rejection> {
         let pool = self.pools.get(&id)?;
         // Asked after each event while anything waits: the cheap ones first.
         if pool.config.budget_per_day.is_none() && self.refusal(pool).is_none() {
             return None;
         }
-        if pool.pending() > 0 || self.serving(id, pool) > 0 {
+        let is_hopeful = pool.pending() > 0 || pool.instances.values().any(Instance::can_come_back);
+        if is_hopeful || self.serving(id, pool) > 0 {
             return None;
         }
         let refusal = || self.refusal(pool).map(|(until, cause)| rejection(until, cause, self.now));

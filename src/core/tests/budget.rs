@@ -160,6 +160,21 @@ fn an_idle_instance_that_leaves_does_not_come_back_on_a_spent_day() {
 }
 
 #[test]
+fn an_idle_instance_whose_end_failed_serves_on_an_almost_spent_day() {
+    let mut scene = Scene::new(PoolConfig { idle_timeout: secs(100), ..pool(180) }).at_second(3600);
+    scene.served_by("a");
+    scene.end(0, LeaseEnd::Done);
+    scene.pass_with(secs(102), &[(key(1, 1), on("a", ready(1, 1, 0)))]);
+    assert_eq!(scene.drain_of("a"), Some(snapshot::Drain::Idle));
+    scene.start(2, terminate("a"));
+    assert!(scene.budget().is_exhausted, "there is no money for another");
+    assert_eq!(scene.told(), [reject(1, "budget")], "its end was asked for");
+    scene.fail_operation(2, OperationFailure::Throttled);
+    assert_eq!(scene.arrive(1), [grant(2, 1, 1)]);
+    assert_eq!(scene.drain_of("a"), None);
+}
+
+#[test]
 fn servers_that_cost_nothing_serve_on() {
     let limits = PoolConfig {
         prices: [PRICE, 0.0].into_iter().filter_map(Price::from_usd).collect(),
