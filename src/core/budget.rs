@@ -39,10 +39,11 @@ impl Core {
         cheapest.is_some_and(|&group| !self.affords(pool, group, 1, now))
     }
 
-    /// Why a request that nobody serves, and no boot will, is refused today.
+    /// Why a request that nobody serves, and no boot will, is refused today. Not before the fleet was seen: something may run.
     pub(super) fn out_of_budget(&self, pool: &Pool) -> Option<Rejection> {
         let now = self.time();
-        self.is_exhausted(pool, now).then(|| {
+        let is_seen = pool.is_observed || pool.config.looks.is_none();
+        (is_seen && self.is_exhausted(pool, now)).then(|| {
             let ends_in = day_left(now).max(Duration::from_secs(1));
             Rejection::BudgetExhausted { ends_in, ends_at: Day::of(now.wall).end() }
         })

@@ -175,6 +175,19 @@ fn an_idle_instance_whose_end_failed_serves_on_an_almost_spent_day() {
 }
 
 #[test]
+fn before_the_first_look_nobody_is_refused_for_the_budget() {
+    let looks = Some(Looks { hurry: secs(5), rest: secs(60) });
+    let begun = || Scene::new(PoolConfig { looks, ..pool(119) }).at_second(3600);
+    let mut scene = begun();
+    assert_eq!(scene.arrive(1), [""; 0]);
+    assert_eq!(scene.observe(&[("a", InstanceState::Running)]), [""; 0], "it may serve soon");
+    assert_eq!(scene.connect(key(1, 1), on("a", ready(1, 1, 0))), [grant(0, 0, 1)]);
+    let mut scene = begun();
+    assert_eq!(scene.arrive(1), [""; 0]);
+    assert_eq!(scene.observe(&[]), [reject(0, "budget")]);
+}
+
+#[test]
 fn servers_that_cost_nothing_serve_on() {
     let limits = PoolConfig {
         prices: [PRICE, 0.0].into_iter().filter_map(Price::from_usd).collect(),
