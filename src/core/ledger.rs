@@ -252,7 +252,8 @@ impl Ledger {
         let counted = self.counted.iter().map(|(id, counted)| (id.clone(), counted.group));
         LedgerRecord {
             at: now.wall,
-            began: self.began.unwrap_or(now.wall),
+            // The clock may have been ahead when it was read.
+            began: self.began.unwrap_or(now.wall).min(now.wall),
             days,
             instances: presumed.chain(counted).collect(),
         }

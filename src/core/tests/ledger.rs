@@ -171,6 +171,15 @@ fn an_instance_on_standby_does_not_count() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_at_the_start_leaves_no_ledger_that_began_after_it_was_kept() {
+    let mut scene = Scene::with_fleet().after_midnight(secs(3600));
+    scene.observe(&[]);
+    scene.wall_ahead = scene.wall_ahead.map(|ahead| ahead - secs(600));
+    let record = scene.record();
+    assert_eq!(record.began, record.at);
+}
+
+#[test]
 fn a_far_day_goes_before_a_near_one() {
     let mut scene = Scene::with_fleet().after_midnight(secs(3600));
     scene.served_by("a");
