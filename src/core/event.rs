@@ -284,8 +284,8 @@ pub enum InstanceState {
     Pending,
     /// There.
     Running,
-    /// There, but not in service and not part of the fleet's number: standing by, or kept warm. The fleet may bring it
-    /// back. It is neither used nor ended.
+    /// There, but not in service and not part of the fleet's number: standing by. The fleet may bring it back. It is
+    /// neither used nor ended, and costs as any other.
     Aside,
     /// Going away, and held until [`Action::CompleteLifecycle`].
     TerminatingWait,

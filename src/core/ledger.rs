@@ -1,7 +1,7 @@
 //! What instances ran, and what of that they served: kept by group and UTC day.
 //!
 //! 1. An instance counts from when it is first known, one that we asked for from when we asked, until its fleet does not
-//!    show it any more. On standby, or in a warm pool, it does not count.
+//!    show it any more. On standby it runs and costs, so it counts.
 //! 2. It is busy while it holds a lease; boots, rest and drains are idle.
 //! 3. How many count and are busy changes seldom, so time is added up only then: for each group, the time since the last
 //!    change, as often as there are instances.
@@ -260,14 +260,16 @@ impl Ledger {
     }
 }
 
-/// Whether an instance costs something. It does until it is gone, whoever ends it.
+/// Whether an instance costs something. It does until it is gone, whoever ends it: AWS bills one that stands by as any other
+/// (EC2 Auto Scaling User Guide, "Temporarily remove instances from your Auto Scaling group").
 fn counts(instance: &Instance) -> bool {
     match instance.state {
         InstanceState::Pending
         | InstanceState::Running
+        | InstanceState::Aside
         | InstanceState::TerminatingWait
         | InstanceState::Terminating => true,
-        InstanceState::Aside | InstanceState::Ended { .. } => false,
+        InstanceState::Ended { .. } => false,
     }
 }
 

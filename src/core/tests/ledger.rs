@@ -158,16 +158,16 @@ fn a_clock_that_jumps_moves_time_to_another_day_and_loses_none() {
 }
 
 #[test]
-fn an_instance_on_standby_does_not_count() {
+fn an_instance_on_standby_costs_as_any_other() {
     let mut scene = Scene::with_fleet().after_midnight(secs(3600));
     scene.observe(&[("a", InstanceState::Running)]);
     scene.pass(secs(10));
-    scene.observe(&[("a", InstanceState::Aside)]);
+    scene.observe(&[("a", InstanceState::Aside), ("b", InstanceState::Aside)]);
     scene.pass(secs(10));
-    assert_eq!(scene.today(), (10.0, 0.0));
+    assert_eq!(scene.today(), (30.0, 0.0));
     scene.observe(&[("a", InstanceState::Running)]);
     scene.pass(secs(10));
-    assert_eq!(scene.today(), (20.0, 0.0));
+    assert_eq!(scene.today(), (40.0, 0.0));
 }
 
 #[test]

@@ -78,16 +78,25 @@ fn lives(group: GroupId, since: Duration, activities: &[Activity]) -> Vec<Life> 
     let mut lives = Vec::new();
     // When each began; and when its launch was given up, if it was.
     let mut open: BTreeMap<InstanceId, (Duration, Option<Duration>)> = BTreeMap::new();
+    // Where each is that ended and did not begin again.
+    let mut over: BTreeMap<InstanceId, usize> = BTreeMap::new();
     for activity in activities.iter().rev() {
         let Some((step, instance)) = activity.description().and_then(step) else { continue };
         let ended = activity.end_time().map(since_epoch);
         match step {
             Step::Begins => {
                 let given_up = ended.filter(|_| has_failed(activity));
+                over.remove(&instance);
                 open.entry(instance).or_insert((began(activity), given_up));
             }
             Step::Ends if has_failed(activity) => {}
             Step::Ends => {
+                // An end that follows an end is the same one.
+                if let Some(life) = over.get(&instance).and_then(|&at| lives.get_mut(at)) {
+                    life.ended = life.ended.or(ended);
+                    continue;
+                }
+                over.insert(instance.clone(), lives.len());
                 let began = open.remove(&instance).map_or(since, |(began, _)| began);
                 lives.push(Life { instance, group, began, ended });
             }
@@ -99,19 +108,17 @@ fn lives(group: GroupId, since: Duration, activities: &[Activity]) -> Vec<Life> 
     lives
 }
 
-/// In a warm pool, or on standby, an instance is no part of the group's number.
+/// In a warm pool an instance is stopped. On standby it runs.
 fn step(description: &str) -> Option<(Step, InstanceId)> {
     let (what, rest) = description.split_once(": ")?;
     let id = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next()?;
     let step = match what {
         "Launching a new EC2 instance"
         | "Launching a new EC2 instance from warm pool"
-        | "Attaching an existing EC2 instance"
-        | "Moving EC2 instance out of Standby" => Step::Begins,
-        "Terminating EC2 instance"
-        | "Terminating EC2 instance into warm pool"
-        | "Detaching EC2 instance"
-        | "Moving EC2 instance to Standby" => Step::Ends,
+        | "Attaching an existing EC2 instance" => Step::Begins,
+        "Terminating EC2 instance" | "Terminating EC2 instance into warm pool" | "Detaching EC2 instance" => {
+            Step::Ends
+        }
         _ => return None,
     };
     id.starts_with("i-").then(|| (step, id.into()))

@@ -308,8 +308,10 @@ fn state_of(state: &LifecycleState) -> Option<InstanceState> {
         LifecycleState::InService => Some(InstanceState::Running),
         LifecycleState::TerminatingWait => Some(InstanceState::TerminatingWait),
         LifecycleState::Terminating | LifecycleState::TerminatingProceed => Some(InstanceState::Terminating),
-        LifecycleState::Terminated | LifecycleState::Detached | LifecycleState::WarmedTerminated => None,
-        // Standing by, detaching, in the warm pool.
+        LifecycleState::Terminated | LifecycleState::Detached => None,
+        // In the warm pool: mostly stopped, and no part of the group before they leave it.
+        state if state.as_str().starts_with("Warmed") => None,
+        // Standing by, detaching.
         _ => Some(InstanceState::Aside),
     }
 }

@@ -76,11 +76,31 @@ fn an_instance_in_the_warm_pool_does_not_live() {
         activity("Launching a new EC2 instance from warm pool: i-0a", 200, Some(205), Status::Successful),
         activity("Terminating EC2 instance into warm pool: i-0a", 300, Some(320), Status::Successful),
         activity("Terminating EC2 instance from warm pool: i-0a", 900, Some(920), Status::Successful),
-        activity("Moving EC2 instance to Standby: i-0b", 500, Some(501), Status::Successful),
-        activity("Moving EC2 instance out of Standby: i-0b", 600, Some(601), Status::Successful),
+        activity("Launching a new EC2 instance from warm pool: i-0a", 950, None, Status::PreInService),
     ];
-    assert_eq!(
-        told(&activities),
-        [life("i-0b", 100, Some(501)), life("i-0a", 200, Some(320)), life("i-0b", 600, None)]
-    );
+    assert_eq!(told(&activities), [life("i-0a", 200, Some(320)), life("i-0a", 950, None)]);
+}
+
+#[test]
+fn an_instance_on_standby_lives() {
+    let activities = [
+        activity("Launching a new EC2 instance: i-0a", 110, Some(140), Status::Successful),
+        activity("Moving EC2 instance to Standby: i-0a", 500, Some(501), Status::Successful),
+        activity("Moving EC2 instance to Standby: i-0b", 510, Some(511), Status::Successful),
+        activity("Moving EC2 instance out of Standby: i-0b", 600, Some(601), Status::Successful),
+        activity("Terminating EC2 instance: i-0b", 700, Some(720), Status::Successful),
+    ];
+    assert_eq!(told(&activities), [life("i-0b", 100, Some(720)), life("i-0a", 110, None)]);
+}
+
+#[test]
+fn an_end_that_follows_an_end_is_the_same_one() {
+    let activities = [
+        activity("Launching a new EC2 instance: i-0a", 110, Some(140), Status::Successful),
+        activity("Terminating EC2 instance: i-0a", 200, None, Status::InProgress),
+        activity("Terminating EC2 instance: i-0a", 210, Some(230), Status::Successful),
+        activity("Detaching EC2 instance: i-0b", 300, Some(310), Status::Successful),
+        activity("Terminating EC2 instance: i-0b", 320, Some(330), Status::Successful),
+    ];
+    assert_eq!(told(&activities), [life("i-0b", 100, Some(310)), life("i-0a", 110, Some(230))]);
 }
