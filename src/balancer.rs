@@ -16,6 +16,7 @@
 mod listen;
 mod summary;
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -122,8 +123,9 @@ pub async fn run(
     let timer = gate.clone();
     tasks.essential("timer", until(token.clone(), async move { timer.run_timer().await }));
     let fleet = Arc::new(start_fleet(config.fleet, clock, &gate, &mut tasks).await?);
-    if has_ledger {
-        ledger::restore(&gate, &fleet, POOL, kept, clock).await;
+    if has_ledger && let Some(telling) = ledger::restore(&gate, fleet.clone(), POOL, kept, clock).await {
+        let telling = async { (telling.await, pending::<()>().await).1 };
+        tasks.essential("history", until(token.clone(), telling));
     }
     let keeper = store.map(|store| Keeper::new(store, gate.clone(), POOL, clock));
     let stop_keeping = token.child_token();

@@ -259,7 +259,8 @@ impl Core {
                 self.operation_failed(operation, kind, &cause)
             }
             Event::OperationUnknown { operation } => self.operation_unknown(operation),
-            Event::LedgerRestored { pool, record, history } => self.ledger_restored(pool, record, history),
+            Event::LedgerRestored { pool, record } => self.ledger_restored(pool, record),
+            Event::HistoryTold { pool, history } => self.history_told(pool, history),
             Event::ShutdownBegan => self.shutdown_began(),
         }
         self.refuse_hopeless();

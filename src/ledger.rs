@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
-use crate::core::{Day, Event, History, LedgerRecord, PoolId};
+use crate::core::{Day, Event, LedgerRecord, OperationFailure, PoolId};
 use crate::fleet::Fleet;
 use crate::gate::Gate;
 
@@ -32,8 +32,16 @@ const KEEP_EVERY: Duration = Duration::from_secs(60);
 /// A disk that takes longer is left to itself.
 const KEEP_MAX: Duration = Duration::from_secs(10);
 
-/// For the fleet's own memory. Clients wait for as long: their connections are queued by the kernel.
+/// For the fleet's own memory. Clients wait for as long: their connections are queued by the kernel. Then it is asked on
+/// beside them.
 const HISTORY_MAX: Duration = Duration::from_secs(10);
+
+/// Before it is asked again; it doubles with each time, up to the maximum.
+const HISTORY_PAUSE: Duration = Duration::from_secs(1);
+const HISTORY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How often it is asked at most: for some five minutes.
+const HISTORY_TRIES_MAX: u32 = 14;
 
 /// Before the time of the record: an instance may have been launched by then that the balancer had not seen.
 const UNSEEN_MAX: Duration = Duration::from_secs(120);
@@ -94,25 +102,45 @@ pub fn open(
 }
 
 /// Tells the core what was kept, and what its fleet remembers since then: without a record, since the day began. Before the
-/// first look at the fleet.
-pub async fn restore(gate: &Gate, fleet: &Fleet, pool: PoolId, record: Option<LedgerRecord>, clock: Clock) {
-    let wall = clock.now().wall;
-    let today = Day::of(wall);
+/// first look at the fleet; gives what is left to be done beside it, if the fleet does not answer so soon.
+pub async fn restore(
+    gate: &Gate,
+    fleet: Arc<Fleet>,
+    pool: PoolId,
+    record: Option<LedgerRecord>,
+    clock: Clock,
+) -> Option<impl Future<Output = ()> + Send + use<>> {
+    let today = Day::of(clock.now().wall);
     let since = record.as_ref().map_or(today.start(), |record| {
         record.at.saturating_sub(UNSEEN_MAX).max(today.month().start().start())
     });
-    let history: Option<History> = match timeout(HISTORY_MAX, fleet.history(since)).await {
-        Ok(Ok(history)) => history,
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "what ran while no balancer did is missing in the ledger");
-            None
-        }
+    gate.handle(Event::LedgerRestored { pool, record: record.map(Box::new) });
+    let mut telling = Box::pin(tell_history(gate.clone(), fleet, pool, since));
+    match timeout(HISTORY_MAX, &mut telling).await {
+        Ok(()) => None,
         Err(_) => {
-            tracing::warn!("AWS is slow: what ran while no balancer did is missing in the ledger");
-            None
+            tracing::warn!("AWS does not answer yet: what ran while no balancer did is counted once it does");
+            Some(telling)
         }
+    }
+}
+
+/// Asks the fleet until it answers, or will not.
+async fn tell_history(gate: Gate, fleet: Arc<Fleet>, pool: PoolId, since: Duration) {
+    let (mut tries, mut pause) = (1, HISTORY_PAUSE);
+    let history = loop {
+        match fleet.history(since).await {
+            Ok(history) => break history,
+            Err(error) if tries == HISTORY_TRIES_MAX || error.failure() == OperationFailure::Permanent => {
+                tracing::warn!(%error, "what ran while no balancer did is missing in the ledger");
+                break None;
+            }
+            Err(error) => tracing::debug!(%error, "the fleet is asked again what ran"),
+        }
+        sleep(pause).await;
+        (tries, pause) = (tries + 1, (pause * 2).min(HISTORY_PAUSE_MAX));
     };
-    gate.handle(Event::LedgerRestored { pool, record: record.map(Box::new), history });
+    gate.handle(Event::HistoryTold { pool, history });
 }
 
 #[cfg(test)]

@@ -111,13 +111,20 @@ pub enum Event {
         /// Its number.
         operation: OperationId,
     },
-    /// What is known of the time before this balancer, told once and before the first look at the fleet.
+    /// What was kept of the time before this balancer: told once, before the first look at groups, and before what they
+    /// remember.
     LedgerRestored {
         /// Whose ledger.
         pool: PoolId,
         /// What was kept of it.
         record: Option<Box<LedgerRecord>>,
-        /// What the fleet remembers since then, or since the day began; none if it does not, or could not be asked.
+    },
+    /// What the fleet remembers since the record was taken, or since the day began: told once after
+    /// [`Event::LedgerRestored`], before the first look or after it.
+    HistoryTold {
+        /// Whose ledger.
+        pool: PoolId,
+        /// None if it remembers nothing, or could not be asked.
         history: Option<History>,
     },
     /// The gateway is shutting down: what runs may finish, nothing new is accepted.

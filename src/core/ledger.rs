@@ -5,11 +5,12 @@
 //! 2. It is busy while it holds a lease; boots, rest and drains are idle.
 //! 3. How many count and are busy changes seldom, so time is added up only then: for each group, the time since the last
 //!    change, as often as there are instances.
-//! 4. What ran before this balancer did is told once, at its start ([`Event::LedgerRestored`](super::Event)).
+//! 4. What ran before this balancer did is told once, at its start (`before.rs`).
 //!
 //! **Invariant:** spans are of monotonic time; wall time only names the days that they belong to. So a clock that jumps
 //! moves what ran since the last event to another day, and neither loses nor doubles it.
 
+mod before;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use super::event::InstanceState;
 use super::groups::Origin;
 use super::ids::{AgentKey, GroupId, InstanceId, Mono, Now, PoolId};
 use super::instances::Instance;
+use before::Before;
 
 /// Days that are kept: the present month and the one before.
 pub const DAYS_KEPT: usize = 64;
@@ -91,10 +93,8 @@ pub(super) struct Ledger {
     settled_at: Mono,
     /// Since when it covers what ran, by wall time.
     began: Option<Duration>,
-    /// What ran before, and is yet to be seen.
-    presumed: BTreeMap<InstanceId, Presumed>,
-    /// What the first look shows beyond that has run since then.
-    unnamed_since: Option<Duration>,
+    /// What ran before this process, until it is told and seen.
+    before: Option<Before>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,16 +108,6 @@ struct Counted {
 struct Crowd {
     there: u32,
     busy: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Presumed {
-    group: GroupId,
-    /// What is not counted yet of the time before `at`.
-    owed: Duration,
-    at: Mono,
-    /// It ran until then, whether or not it is still there.
-    is_sure: bool,
 }
 
 impl Ledger {
@@ -247,15 +237,13 @@ impl Ledger {
                 *days.entry(day).or_default().entry(group).or_default() += usage;
             }
         }
-        // What is yet to be seen is told on, as of the same moment.
-        let presumed = self.presumed.iter().map(|(id, presumed)| (id.clone(), presumed.group));
         let counted = self.counted.iter().map(|(id, counted)| (id.clone(), counted.group));
         LedgerRecord {
             at: now.wall,
             // The clock may have been ahead when it was read.
             began: self.began.unwrap_or(now.wall).min(now.wall),
             days,
-            instances: presumed.chain(counted).collect(),
+            instances: counted.collect(),
         }
     }
 }
@@ -279,67 +267,8 @@ impl Core {
     #[must_use]
     pub fn ledger(&self, id: PoolId, now: Now) -> Option<LedgerRecord> {
         let pool = self.pools.get(&id)?;
-        let is_open = !pool.ledger.presumed.is_empty() || pool.ledger.unnamed_since.is_some();
         let now = Now { mono: self.now.max(now.mono), wall: now.wall };
-        (!is_open).then(|| pool.ledger.record(now))
-    }
-
-    /// What was kept, and what the fleet remembers of the time since then.
-    ///
-    /// 1. What was kept is taken over as it is.
-    /// 2. An instance that ran when it was kept, and ended since, is counted until then.
-    /// 3. Any other life that was over by then is in what was kept.
-    /// 4. Whatever may still run is counted up to the first look, which shows whether it does.
-    /// 5. If the fleet remembers all, what that look shows beyond began before all that is remembered.
-    pub(super) fn ledger_restored(
-        &mut self,
-        id: PoolId,
-        record: Option<Box<LedgerRecord>>,
-        history: Option<History>,
-    ) {
-        let now = self.time();
-        let Some(pool) = self.pools.get_mut(&id) else { return };
-        let ledger = &mut pool.ledger;
-        ledger.settle(now);
-        let kept_at = record.as_ref().map(|record| record.at);
-        let mut running = BTreeMap::new();
-        if let Some(record) = record {
-            running = record.instances;
-            ledger.began = Some(record.began);
-            for (day, groups) in record.days {
-                for (group, usage) in groups {
-                    *ledger.days.entry(day).or_default().entry(group).or_default() += usage;
-                }
-            }
-            ledger.forget_days(Day::of(now.wall));
-        }
-        if let Some(history) = history {
-            if kept_at.is_none() {
-                ledger.began = Some(history.since);
-            }
-            ledger.unnamed_since = kept_at.max(Some(history.since));
-            for life in history.lives {
-                if life.ended.is_some_and(|ended| kept_at.is_some_and(|at| ended <= at)) {
-                    continue;
-                }
-                let ran = running.remove(&life.instance).and(kept_at);
-                let from = ran.unwrap_or_else(|| life.began.max(history.since));
-                let until = life.ended.unwrap_or(now.wall).min(now.wall);
-                let (group, owed) = (life.group, until.saturating_sub(from));
-                match life.ended {
-                    Some(_) => ledger.add_until(group, owed, until),
-                    None => {
-                        let presumed = Presumed { group, owed, at: now.mono, is_sure: true };
-                        ledger.presumed.insert(life.instance, presumed);
-                    }
-                }
-            }
-        }
-        let owed = now.wall.saturating_sub(kept_at.unwrap_or(now.wall));
-        for (instance, group) in running {
-            ledger.presumed.insert(instance, Presumed { group, owed, at: now.mono, is_sure: false });
-        }
-        self.keep_budget(id);
+        pool.ledger.before.is_none().then(|| pool.ledger.record(now))
     }
 
     /// Brings the ledger in line with the instances that there are.
@@ -355,26 +284,20 @@ impl Core {
         for instance in gone {
             ledger.end(&instance);
         }
-        let (mut presumed, unnamed_since) = match pool.is_observed {
-            true => (std::mem::take(&mut ledger.presumed), ledger.unnamed_since.take()),
-            false => (BTreeMap::new(), None),
-        };
         let mut new = Vec::new();
         for (instance_id, instance) in instances.iter().filter(|(_, instance)| counts(instance)) {
             if ledger.counted.contains_key(instance_id) {
                 continue;
             }
-            let owed = match (presumed.remove(instance_id), unnamed_since) {
-                (Some(Presumed { owed, at, .. }), _) => owed + now.mono.since(at),
-                (None, Some(since)) => now.wall.saturating_sub(since),
-                (None, None) if instance.origin == Origin::Asked => now.mono.since(instance.launched_at),
-                (None, None) => Duration::ZERO,
+            let owed = match instance.origin {
+                Origin::Asked => now.mono.since(instance.launched_at),
+                Origin::Spare | Origin::Stranger => Duration::ZERO,
             };
             ledger.begin(instance_id.clone(), instance.group, owed, now);
             new.push(instance_id.clone());
         }
-        for Presumed { group, owed, at, .. } in presumed.into_values().filter(|presumed| presumed.is_sure) {
-            ledger.add_until(group, owed, now.wall.saturating_sub(now.mono.since(at)));
+        if pool.is_observed {
+            ledger.saw(instances, now);
         }
         for instance in new {
             self.count_busy(id, &instance);

@@ -77,7 +77,8 @@ impl World {
         self.core = Core::new(self.options.core, self.options.pool_configs());
         self.is_down = false;
         let (record, history) = self.recall_ledger();
-        self.tell(Event::LedgerRestored { pool: PoolId(0), record, history });
+        self.tell(Event::LedgerRestored { pool: PoolId(0), record });
+        self.tell(Event::HistoryTold { pool: PoolId(0), history });
         for host in 0..self.hosts.len() {
             if self.hosts[host].state == HostState::Running {
                 for agent in 0..self.hosts[host].agents.len() {

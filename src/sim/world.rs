@@ -207,7 +207,8 @@ impl World {
         self.at(heal_at, Happening::Heal);
         if self.options.month.is_some() {
             let (record, history) = self.recall_ledger();
-            self.tell(Event::LedgerRestored { pool: PoolId(0), record, history });
+            self.tell(Event::LedgerRestored { pool: PoolId(0), record });
+            self.tell(Event::HistoryTold { pool: PoolId(0), history });
             self.after(KEEP_EVERY, Happening::Keeps);
             self.plan_end();
         }

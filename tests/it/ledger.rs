@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{complaint, paddock};
 use crate::support::fake_aws::{
-    AgentConfig, FakeAws, FakeAwsConfig, GroupConfig, LlamaConfig, MachineConfig,
+    AgentConfig, FakeAws, FakeAwsConfig, Fault, GroupConfig, LlamaConfig, MachineConfig,
 };
 use crate::support::fake_llama::FakeConfig;
 use crate::support::folder::Folder;
@@ -39,12 +39,18 @@ struct Scene {
 
 impl Scene {
     async fn start(flags: &[&str]) -> Self {
+        Self::after(GroupConfig::default(), |_, _| (), flags).await
+    }
+
+    /// After what the group and the file remember.
+    async fn after(group: GroupConfig, prepare: impl FnOnce(&FakeAws, &Folder), flags: &[&str]) -> Self {
         let (proxy, management) = (free_addr(), free_addr());
         let llama = LlamaConfig::Fake(FakeConfig { slots: 2, ..FakeConfig::default() });
         let agent = AgentConfig::reporting_to(management);
-        let machine = MachineConfig { llama, agent, ..MachineConfig::default() };
-        let aws = FakeAws::start(FakeAwsConfig::of(GroupConfig { machine, ..GroupConfig::default() })).await;
+        let machine = MachineConfig { llama, agent, ..group.machine };
+        let aws = FakeAws::start(FakeAwsConfig::of(GroupConfig { machine, ..group })).await;
         let folder = Folder::new();
+        prepare(&aws, &folder);
         let dir = folder.path("").display().to_string();
         let flags = [&["--asg-name", "gpu", "--state-dir", &dir], flags].concat();
         let flags: Vec<String> = flags.into_iter().map(str::to_owned).collect();
@@ -164,6 +170,30 @@ async fn what_runs_while_no_balancer_does_is_rebuilt_from_the_groups_activities(
     eventually("the fleet was looked at", SOON, async || (scene.seconds().await >= found).then_some(()))
         .await;
     scene.seconds_as_it_ran().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_memory_that_is_told_after_the_start_is_counted_then() {
+    let mut scene = Scene::start(&["--price-per-hour", "3600", "--idle-timeout", "1h"]).await;
+    let before = Clock::start();
+    scene.served().await;
+    scene.paddock.sigkill();
+    scene.paddock.wait().await;
+    fs::remove_file(scene.folder.path(FILE_NAME)).unwrap();
+    // The start's own question is refused at once; that for what ran takes longer than the start waits.
+    let ask = Some("DescribeScalingActivities");
+    scene.aws.inject(ask, Fault::AccessDenied, Some(1));
+    scene.aws.inject(ask, Fault::Slow(Duration::from_millis(1)), Some(1));
+    scene.aws.inject(ask, Fault::Slow(Duration::from_secs(12)), Some(2));
+    scene.again().await;
+    assert_eq!(post_json(scene.paddock.proxy(), CHAT, &chat()).await.status, 200, "it serves meanwhile");
+    assert!(scene.paddock.output().contains("AWS does not answer yet"), "{}", scene.paddock.output());
+    eventually("what ran is told", SOON, async || {
+        let found = scene.seconds().await;
+        let most = before.mono().0.as_secs_f64();
+        (found <= most + HISTORY_OFF_MAX && found >= most - HISTORY_OFF_MAX).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -34,8 +34,8 @@ impl Scene {
     }
 
     fn restore(&mut self, record: Option<LedgerRecord>, history: Option<History>) {
-        let record = record.map(Box::new);
-        self.tell(Event::LedgerRestored { pool: POOL, record, history });
+        self.tell(Event::LedgerRestored { pool: POOL, record: record.map(Box::new) });
+        self.tell(Event::HistoryTold { pool: POOL, history });
     }
 }
 
@@ -216,7 +216,8 @@ fn life(id: &str, began: u64, ended: Option<u64>) -> Life {
 
 /// A balancer that begins at 10:00:00, after one that kept its ledger at 09:50:00.
 fn successor() -> (Scene, Duration) {
-    (Scene::with_fleet().after_midnight(secs(36_000)), TODAY.start() + secs(35_400))
+    let pool = PoolConfig { looks: Some(Looks { hurry: secs(5), rest: secs(60) }), ..config() };
+    (Scene::new(pool).after_midnight(secs(36_000)), TODAY.start() + secs(35_400))
 }
 
 #[test]
@@ -242,12 +243,11 @@ fn what_ran_while_no_balancer_did_is_taken_from_its_fleet() {
     let history = History { since: at - secs(120), lives };
     scene.restore(Some(record(at, &["ended", "runs", "still there"])), Some(history));
     assert_eq!(scene.core.ledger(POOL, scene.clock()), None, "nothing is kept before the first look");
-    let before = 100.0 + 60.0 + 30.0;
-    assert_eq!(scene.today(), (before, 40.0));
+    assert_eq!(scene.today(), (100.0, 40.0));
     scene.pass(secs(3));
     let running = InstanceState::Running;
     scene.observe(&[("runs", running.clone()), ("new", running.clone()), ("still there", running.clone())]);
-    let now = before + (603.0 + 63.0 + 603.0);
+    let now = 100.0 + (60.0 + 30.0) + (603.0 + 63.0 + 603.0);
     assert_eq!(scene.today(), (now, 40.0), "up to the look, once");
     scene.pass(secs(10));
     scene.observe(&[("runs", running.clone()), ("new", running.clone()), ("still there", running)]);
@@ -290,6 +290,72 @@ fn a_clock_that_was_set_back_between_two_balancers_counts_nothing_twice() {
     scene.restore(Some(record(at + secs(3600), &["a"])), None);
     scene.observe(&[("a", InstanceState::Running)]);
     assert_eq!(scene.today(), (100.0, 40.0));
+}
+
+#[test]
+fn an_end_that_never_comes_to_one_is_no_life() {
+    let (mut scene, at) = successor();
+    let since = at - secs(120);
+    let lives = vec![life("stuck", 35_280, None), life("held", 35_280, Some(35_460))];
+    assert_eq!(lives[0].began, since);
+    scene.restore(Some(record(at, &["held"])), Some(History { since, lives }));
+    scene.observe(&[]);
+    assert_eq!(scene.today(), (160.0, 40.0));
+}
+
+#[test]
+fn what_the_fleet_tells_late_is_counted_then_and_nothing_twice() {
+    let lives = || {
+        vec![
+            life("ended", 1000, Some(35_460)),
+            life("came and went", 35_500, Some(35_530)),
+            life("runs", 1000, None),
+            life("new", 35_940, None),
+        ]
+    };
+    let (mut scene, at) = successor();
+    let told = |scene: &mut Scene| {
+        let history = Some(History { since: at - secs(120), lives: lives() });
+        scene.tell(Event::HistoryTold { pool: POOL, history })
+    };
+    let record = Some(Box::new(record(at, &["ended", "runs", "still there"])));
+    scene.tell(Event::LedgerRestored { pool: POOL, record });
+    scene.pass(secs(3));
+    let shown = ["runs", "new", "still there"].map(|id| (id, InstanceState::Running));
+    scene.observe(&shown);
+    assert_eq!(scene.today(), (100.0 + 603.0 * 2.0, 40.0), "what was kept as running, and is there");
+    scene.pass(secs(20));
+    assert_eq!(scene.core.ledger(POOL, scene.clock()), None, "a successor has to ask for the same time");
+    told(&mut scene);
+    let now = 100.0 + (60.0 + 30.0) + (603.0 + 63.0 + 603.0) + 3.0 * 20.0;
+    assert_eq!(scene.today(), (now, 40.0));
+    assert!(scene.core.ledger(POOL, scene.clock()).is_some());
+    told(&mut scene);
+    assert_eq!(scene.today(), (now, 40.0), "it is told once");
+}
+
+#[test]
+fn a_lost_ledger_is_rebuilt_when_the_fleet_tells_late() {
+    let (mut scene, _) = successor();
+    scene.tell(Event::LedgerRestored { pool: POOL, record: None });
+    scene.observe(&[("b", InstanceState::Running), ("old", InstanceState::Running)]);
+    scene.pass(secs(10));
+    assert_eq!(scene.today(), (20.0, 0.0));
+    let lives = vec![life("a", 0, Some(600)), life("b", 35_000, None)];
+    scene.tell(Event::HistoryTold { pool: POOL, history: Some(History { since: TODAY.start(), lives }) });
+    assert_eq!(scene.today(), (20.0 + 600.0 + 1000.0 + 36_000.0, 0.0));
+    assert_eq!(scene.record().began, TODAY.start());
+}
+
+#[test]
+fn a_fleet_that_cannot_be_asked_leaves_what_was_kept_and_what_is_there() {
+    let (mut scene, at) = successor();
+    let record = Some(Box::new(record(at, &["a", "gone"])));
+    scene.tell(Event::LedgerRestored { pool: POOL, record });
+    scene.observe(&[("a", InstanceState::Running)]);
+    scene.tell(Event::HistoryTold { pool: POOL, history: None });
+    assert_eq!(scene.today(), (700.0, 40.0));
+    assert!(scene.core.ledger(POOL, scene.clock()).is_some());
 }
 
 #[test]
