@@ -5,7 +5,8 @@
 //!    that shows it.
 //! 3. Any other life that the fleet remembers counts from its begin to its end, or to the first look. One that was over when
 //!    the record was taken is part of it.
-//! 4. What the look shows and neither names began before all that is remembered.
+//! 4. What the look shows and neither names was launched after the fleet was asked. Without a record it may as well have
+//!    begun before all that is remembered, and is taken to have, unless it is pending.
 //!
 //! The fleet's memory may come after the look, if AWS was slow: until then 1 and 2 are counted as far as the look tells, and
 //! nothing is kept, so that a successor asks for the same time.
@@ -16,6 +17,7 @@ use std::time::Duration;
 use super::{History, Ledger, LedgerRecord, counts};
 use crate::core::Core;
 use crate::core::calendar::Day;
+use crate::core::event::InstanceState;
 use crate::core::ids::{GroupId, InstanceId, Mono, Now, PoolId};
 use crate::core::instances::Instance;
 
@@ -50,6 +52,7 @@ struct Seen {
 #[derive(Debug)]
 struct Sighting {
     group: GroupId,
+    is_pending: bool,
 }
 
 /// What one instance ran, as the time since the Unix epoch.
@@ -92,7 +95,8 @@ impl Before {
         if let Memory::Told(history) = &self.memory {
             let unnamed = seen.instances.iter().filter(|(id, _)| !named.contains(id) && !is_kept(id));
             spans.extend(unnamed.map(|(_, sighting)| {
-                let from = self.kept_at.unwrap_or_default().max(history.since);
+                let is_older = self.kept_at.is_none() && !sighting.is_pending;
+                let from = if is_older { history.since } else { restored_at };
                 Span { group: sighting.group, from, until: seen_at }
             }));
         }
@@ -113,7 +117,8 @@ impl Ledger {
     pub(super) fn saw(&mut self, instances: &BTreeMap<InstanceId, Instance>, now: Now) {
         let Some(before) = self.before.as_mut().filter(|before| before.seen.is_none()) else { return };
         let seen = instances.iter().filter(|(_, instance)| counts(instance)).map(|(id, instance)| {
-            (id.clone(), Sighting { group: instance.group })
+            let is_pending = instance.state == InstanceState::Pending;
+            (id.clone(), Sighting { group: instance.group, is_pending })
         });
         before.seen = Some(Seen { at: now.mono, instances: seen.collect() });
         self.count_before();

@@ -293,6 +293,26 @@ fn a_clock_that_was_set_back_between_two_balancers_counts_nothing_twice() {
 }
 
 #[test]
+fn what_the_group_launched_since_it_was_asked_owes_nothing_before() {
+    // At zero since 01:00; what is new at 10:00 has not run for nine hours.
+    let (mut scene, _) = successor();
+    let at = TODAY.start() + secs(3600);
+    scene.restore(Some(record(at, &[])), Some(History { since: at - secs(120), lives: Vec::new() }));
+    scene.pass(secs(3));
+    scene.observe(&[("new", InstanceState::Running)]);
+    assert_eq!(scene.today(), (103.0, 40.0));
+}
+
+#[test]
+fn without_a_record_what_is_pending_at_the_first_look_is_new() {
+    let (mut scene, _) = successor();
+    scene.restore(None, Some(History { since: TODAY.start(), lives: Vec::new() }));
+    scene.pass(secs(3));
+    scene.observe(&[("new", InstanceState::Pending), ("old", InstanceState::Running)]);
+    assert_eq!(scene.today(), (3.0 + 36_003.0, 0.0));
+}
+
+#[test]
 fn an_end_that_never_comes_to_one_is_no_life() {
     let (mut scene, at) = successor();
     let since = at - secs(120);
