@@ -156,14 +156,17 @@ impl Core {
             }
             ledger.forget_days(Day::of(now.wall));
         }
-        ledger.before = Some(Before {
-            restored_at: now,
-            kept_at,
-            running,
-            counted: BTreeSet::new(),
-            memory: Memory::Awaited,
-            seen: None,
-        });
+        // Children ended with their balancer, and others have their names now.
+        if pool.config.looks.is_some() {
+            ledger.before = Some(Before {
+                restored_at: now,
+                kept_at,
+                running,
+                counted: BTreeSet::new(),
+                memory: Memory::Awaited,
+                seen: None,
+            });
+        }
         self.keep_budget(id);
     }
 

@@ -378,13 +378,15 @@ fn a_fleet_that_cannot_be_asked_leaves_what_was_kept_and_what_is_there() {
     assert!(scene.core.ledger(POOL, scene.clock()).is_some());
 }
 
+/// Their names begin anew with each balancer.
 #[test]
 fn children_of_an_earlier_balancer_are_not_there_any_more() {
-    let (mut scene, at) = successor();
-    scene.restore(Some(record(at, &["process-1"])), None);
-    scene.observe(&[]);
+    let mut scene = Scene::with_fleet().after_midnight(secs(36_000));
+    scene.restore(Some(record(TODAY.start() + secs(35_400), &["process-1"])), None);
+    assert_eq!(scene.record().instances, BTreeMap::new());
+    scene.served_by("process-1");
     scene.pass(secs(60));
-    assert_eq!((scene.today(), scene.record().instances), ((100.0, 40.0), BTreeMap::new()));
+    assert_eq!(scene.today(), (160.0, 100.0));
 }
 
 /// A step of the naive account: so much time passes, the clock jumps, and one instance appears, vanishes, gets busy or idle.
