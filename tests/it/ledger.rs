@@ -105,6 +105,17 @@ impl Scene {
     }
 }
 
+/// What a balancer kept so long ago: so much had run today, and these ran.
+fn kept(ago: Duration, ran: Duration, instances: &[&str]) -> String {
+    let at = Clock::start().now().wall - ago;
+    let time = humantime::format_rfc3339_nanos(std::time::SystemTime::UNIX_EPOCH + at).to_string();
+    let used = json!({"gpu": {"instance_nanoseconds": ran.as_nanos() as u64, "busy_nanoseconds": 0}});
+    let instances: BTreeMap<&str, &str> = instances.iter().map(|&id| (id, "gpu")).collect();
+    let days = json!({Day::of(at).to_string(): used});
+    json!({"version": 1, "balancer": 1, "at": time, "began": time, "days": days, "instances": instances})
+        .to_string()
+}
+
 fn chat() -> Value {
     json!({"messages": [{"role": "user", "content": "hello"}]})
 }
@@ -170,6 +181,25 @@ async fn what_runs_while_no_balancer_does_is_rebuilt_from_the_groups_activities(
     eventually("the fleet was looked at", SOON, async || (scene.seconds().await >= found).then_some(()))
         .await;
     scene.seconds_as_it_ran().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_end_that_was_held_over_a_restart_counts_until_it_was_over() {
+    let minutes = |n: u64| Duration::from_secs(60 * n);
+    let prepare = |aws: &FakeAws, folder: &Folder| {
+        // AWS tells one that never ends before all others, however old it is.
+        let group = aws.group("gpu");
+        group.remember("Terminating EC2 instance: i-0stuck", minutes(1800), None);
+        group.remember("Terminating EC2 instance: i-0held", minutes(180), Some(minutes(1)));
+        folder.write(FILE_NAME, &kept(minutes(5), Duration::ZERO, &["i-0held"]));
+    };
+    let flags = ["--price-per-hour", "3600"];
+    let scene = Scene::after(GroupConfig::default(), prepare, &flags).await;
+    let found = eventually("its end is counted", SOON, async || {
+        Some(scene.seconds().await).filter(|&found| found > 0.0)
+    })
+    .await;
+    assert!((found - 240.0).abs() <= HISTORY_OFF_MAX, "{found}");
 }
 
 #[tokio::test]

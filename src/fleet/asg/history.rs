@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_autoscaling::primitives::DateTime;
 use aws_sdk_autoscaling::types::Activity;
+use futures_util::future::try_join_all;
 
 use super::look::{began, has_failed};
 use super::{AsgError, AsgFleet};
@@ -20,6 +21,9 @@ const PAGE: i32 = 100;
 /// Activities that are read of one group: at one start and one end each ten minutes, those of a week.
 const READ_MAX: usize = 2000;
 
+/// How long an end may take: hooks hold it for 48 hours at most (EC2 Auto Scaling API, LifecycleHook, GlobalTimeout).
+const END_MAX: Duration = Duration::from_secs(48 * 3600);
+
 impl AsgFleet {
     /// The lives of instances since then, as the time since the Unix epoch. Of a group with very many, only the latest are
     /// read, and the history begins later.
@@ -28,24 +32,34 @@ impl AsgFleet {
     ///
     /// If they cannot be read.
     pub async fn history(&self, since: Duration) -> Result<History, AsgError> {
-        let mut history = History { since, lives: Vec::new() };
-        for at in 0..self.groups.len() {
-            let id = GroupId(u32::try_from(at).unwrap_or(u32::MAX));
-            let name = self.name(id)?;
-            let (activities, is_whole) = self.activities_since(name, since).await?;
-            let from = activities.last().map(began).filter(|_| !is_whole).unwrap_or(since).max(since);
-            if !is_whole {
-                tracing::warn!(group = name, read = READ_MAX, "the ledger begins with its latest activities");
-                history.since = history.since.max(from);
-            }
-            history.lives.extend(lives(id, from, &activities));
-        }
-        history.lives.sort_by_key(|life| life.began);
-        Ok(history)
+        let ids = (0..self.groups.len()).map(|at| GroupId(u32::try_from(at).unwrap_or(u32::MAX)));
+        let of_groups = try_join_all(ids.map(|id| self.history_of(id, since))).await?;
+        let since = of_groups.iter().map(|of_group| of_group.since).max().unwrap_or(since);
+        let mut lives: Vec<Life> = of_groups.into_iter().flat_map(|of_group| of_group.lives).collect();
+        lives.sort_by_key(|life| life.began);
+        Ok(History { since, lives })
     }
 
-    /// Those that began since then, the latest first; and whether these are all.
-    async fn activities_since(&self, name: &str, since: Duration) -> Result<(Vec<Activity>, bool), AsgError> {
+    async fn history_of(&self, id: GroupId, since: Duration) -> Result<History, AsgError> {
+        let name = self.name(id)?;
+        // What ended since then may have begun to end before.
+        let (activities, from) = self.activities_since(name, since.saturating_sub(END_MAX)).await?;
+        let from = from.max(since);
+        if from > since {
+            tracing::warn!(group = name, read = READ_MAX, "the ledger begins with its latest activities");
+        }
+        let mut lives = lives(id, from, activities);
+        lives.retain(|life| life.ended.is_none_or(|ended| ended > from));
+        Ok(History { since: from, lives })
+    }
+
+    /// Those that began since then or still go on, and since when these are all. AWS describes those in progress first, and
+    /// then the others, the latest first (API, DescribeScalingActivities).
+    async fn activities_since(
+        &self,
+        name: &str,
+        since: Duration,
+    ) -> Result<(Vec<Activity>, Duration), AsgError> {
         let call = self.reader.describe_scaling_activities().auto_scaling_group_name(name);
         let mut pages = call.into_paginator().page_size(PAGE).items().send();
         let mut read = Vec::new();
@@ -54,15 +68,16 @@ impl AsgFleet {
                 what: name.to_owned(),
                 error: CallError::of("autoscaling:DescribeScalingActivities", &error),
             })?;
-            if began(&activity) < since {
+            let is_over = activity.end_time().is_some();
+            if is_over && began(&activity) < since {
                 break;
             }
             if read.len() == READ_MAX {
-                return Ok((read, false));
+                return Ok((read, began(&activity)));
             }
             read.push(activity);
         }
-        Ok((read, true))
+        Ok((read, since))
     }
 }
 
@@ -73,14 +88,17 @@ enum Step {
     Ends,
 }
 
-/// The activities of one group, the latest first, as lives.
-fn lives(group: GroupId, since: Duration, activities: &[Activity]) -> Vec<Life> {
-    let mut lives = Vec::new();
+/// The activities of one group as lives, whatever their order. What ends and never began was there before.
+fn lives(group: GroupId, since: Duration, mut activities: Vec<Activity>) -> Vec<Life> {
+    // Of two within a second AWS tells the later one first.
+    activities.reverse();
+    activities.sort_by_key(began);
+    let mut lives: Vec<Life> = Vec::new();
     // When each began; and when its launch was given up, if it was.
     let mut open: BTreeMap<InstanceId, (Duration, Option<Duration>)> = BTreeMap::new();
     // Where each is that ended and did not begin again.
     let mut over: BTreeMap<InstanceId, usize> = BTreeMap::new();
-    for activity in activities.iter().rev() {
+    for activity in &activities {
         let Some((step, instance)) = activity.description().and_then(step) else { continue };
         let ended = activity.end_time().map(since_epoch);
         match step {

@@ -1,6 +1,8 @@
 //! The actions of Auto Scaling: parameters in, the result's XML out. ("EC2 Auto Scaling API Reference", a page for
 //! each)
 
+use std::cmp::Reverse;
+
 use paddock::core::Now;
 
 use super::activity::Activity;
@@ -147,15 +149,16 @@ fn describe_hooks(world: &mut World, parameters: &Parameters, xml: &mut Xml) -> 
     Ok(())
 }
 
-/// Newest first.
+/// Those in progress first, then by start, newest first. ("DescribeScalingActivities")
 fn describe_activities(world: &mut World, parameters: &Parameters, xml: &mut Xml) -> Result<(), ApiError> {
     let name = parameters.required("AutoScalingGroupName")?;
     let region = world.region.clone();
     let group = world.group(name)?;
     let ids = parameters.list("ActivityIds");
     let newest_first = group.activities.iter().rev();
-    let chosen: Vec<&Activity> =
+    let mut chosen: Vec<&Activity> =
         newest_first.filter(|activity| ids.is_empty() || ids.contains(&activity.id)).collect();
+    chosen.sort_by_key(|activity| (activity.ended.is_some(), Reverse(activity.started.wall)));
     let (page, next) = page(&chosen, parameters, ACTIVITIES_PAGE)?;
     xml.list("Activities", page, |xml, activity| describe_activity(&region, name, activity, xml));
     xml.optional("NextToken", next);

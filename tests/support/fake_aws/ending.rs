@@ -1,7 +1,10 @@
 //! How an instance leaves its group by a call, and what tests do to instances by hand.
 
-use paddock::core::Now;
+use std::time::Duration;
 
+use paddock::core::{Mono, Now};
+
+use super::activity::Status;
 use super::group::{Effect, Group};
 use super::instance::{EndedBy, Instance};
 use super::lifecycle::Lifecycle;
@@ -66,6 +69,27 @@ impl Group {
         self.tick(now);
     }
 
+    /// The group remembers this of an instance that is not there any more: begun so long ago, and over since. In progress
+    /// if it never was over.
+    pub fn remember(
+        &mut self,
+        description: &str,
+        began_ago: Duration,
+        ended_ago: Option<Duration>,
+        now: Now,
+    ) {
+        let ago = |span: Duration| Now {
+            mono: Mono(now.mono.0.saturating_sub(span)),
+            wall: now.wall.saturating_sub(span),
+        };
+        let zone = self.config.zones[0].clone();
+        let mut activity = self.activity(description.to_owned(), &zone, ago(began_ago));
+        if let Some(span) = ended_ago {
+            activity.end(Status::Successful, ago(span));
+        }
+        self.activities.push(activity);
+    }
+
     fn move_to(&mut self, id: &str, state: Lifecycle, now: Now) {
         let instance = self.instances.get_mut(id).unwrap_or_else(|| panic!("no instance {id}"));
         instance.enter(state, now.mono);
@@ -78,13 +102,13 @@ impl Group {
         let zone = self.config.zones[0].clone();
         let id = self.launch(&zone, None, now);
         let launch = self.instances[&id].launch;
-        self.activities[launch].end(super::activity::Status::Successful, now);
+        self.activities[launch].end(Status::Successful, now);
         self.instances.get_mut(&id).unwrap().enter(state, now.mono);
         id
     }
 
     /// From now on a spot notice or rebalance recommendation is out; with a time the machine goes then.
-    pub fn put_at_risk(&mut self, id: &str, machine_goes: Option<paddock::core::Mono>, now: Now) {
+    pub fn put_at_risk(&mut self, id: &str, machine_goes: Option<Mono>, now: Now) {
         let instance = self.instances.get_mut(id).unwrap_or_else(|| panic!("no instance {id}"));
         instance.is_at_risk = true;
         instance.interrupted_at = machine_goes;

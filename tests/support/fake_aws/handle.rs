@@ -161,6 +161,12 @@ impl GroupHandle {
         self.with(|group| group.exit_standby(id, now));
     }
 
+    /// The group remembers this of earlier: begun so long ago, and over since, or never.
+    pub fn remember(&self, description: &str, began_ago: Duration, ended_ago: Option<Duration>) {
+        let now = self.shared.clock.now();
+        self.with(|group| group.remember(description, began_ago, ended_ago, now));
+    }
+
     /// AWS prepares an instance for the warm pool: it boots, is held by launching hooks, stops, and is taken at the next
     /// launch.
     pub fn warm(&self) -> String {

@@ -12,9 +12,10 @@ fn activity(description: &str, began: i64, ended: Option<i64>, status: Status) -
 }
 
 fn told(activities: &[Activity]) -> Vec<(String, u64, Option<u64>)> {
-    // AWS tells the latest first.
-    let newest_first: Vec<Activity> = activities.iter().rev().cloned().collect();
-    let lives = lives(GroupId(1), Duration::from_secs(100), &newest_first);
+    // AWS tells those in progress first, and then the latest.
+    let mut as_told: Vec<Activity> = activities.iter().rev().cloned().collect();
+    as_told.sort_by_key(|activity| activity.end_time().is_some());
+    let lives = lives(GroupId(1), Duration::from_secs(100), as_told);
     assert!(lives.iter().all(|life| life.group == GroupId(1)));
     let told =
         |life: Life| (life.instance.to_string(), life.began.as_secs(), life.ended.map(|at| at.as_secs()));
@@ -103,4 +104,18 @@ fn an_end_that_follows_an_end_is_the_same_one() {
         activity("Terminating EC2 instance: i-0b", 320, Some(330), Status::Successful),
     ];
     assert_eq!(told(&activities), [life("i-0b", 100, Some(310)), life("i-0a", 110, Some(230))]);
+}
+
+#[test]
+fn an_end_in_progress_is_told_before_the_launch_that_it_follows() {
+    let activities = [
+        activity("Launching a new EC2 instance: i-0a", 110, Some(140), Status::Successful),
+        activity("Terminating EC2 instance: i-0b", 150, None, Status::InProgress),
+        activity("Launching a new EC2 instance: i-0c", 150, Some(170), Status::Successful),
+        activity("Terminating EC2 instance: i-0c", 180, None, Status::InProgress),
+    ];
+    assert_eq!(
+        told(&activities),
+        [life("i-0b", 100, None), life("i-0a", 110, None), life("i-0c", 150, None)]
+    );
 }
