@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use crate::cli::{complaint, paddock};
 use crate::support::fake_aws::{
-    AgentConfig, FakeAws, FakeAwsConfig, Fault, GroupConfig, LlamaConfig, MachineConfig,
+    AgentConfig, FakeAws, FakeAwsConfig, Fault, GroupConfig, Lifecycle, LlamaConfig, MachineConfig,
 };
 use crate::support::fake_llama::FakeConfig;
 use crate::support::folder::Folder;
-use crate::support::http::{self, post_json};
+use crate::support::http::{self, RawClient, post_json};
 use crate::support::program::Paddock;
 use crate::support::wait::{eventually, free_addr};
 
@@ -224,6 +224,38 @@ async fn a_memory_that_is_told_after_the_start_is_counted_then() {
         (found <= most + HISTORY_OFF_MAX && found >= most - HISTORY_OFF_MAX).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_day_that_is_spent_while_something_serves_lets_it_finish_and_refuses_the_rest() {
+    let prepare = |_: &FakeAws, folder: &Folder| {
+        folder.write(FILE_NAME, &kept(Duration::ZERO, Duration::from_secs(100), &[]));
+    };
+    // A second costs one USD, and the group has launched an instance by itself: there are some seconds left.
+    let group = GroupConfig { desired: 1, ..GroupConfig::default() };
+    let flags = ["--price-per-hour", "3600", "--max-cost-per-day", "115", "--idle-timeout", "1h"];
+    let scene = Scene::after(group, prepare, &flags).await;
+    let group = scene.aws.group("gpu");
+    let mut client = RawClient::connect(scene.paddock.proxy()).await;
+    client.post(CHAT, &json!({"messages": [], "stream": true, "fake": {"hold_stream": "end"}})).await;
+    assert_eq!(client.head().await.status, 200);
+    assert!(client.chunk().await.unwrap().is_some(), "its first word");
+    eventually("the day is spent", SOON, async || {
+        let instances = scene.paddock.state().await["pools"][0]["instances"].clone();
+        (instances[0]["drain"] == json!("budget")).then_some(())
+    })
+    .await;
+    let answer = post_json(scene.paddock.proxy(), CHAT, &chat()).await;
+    let error = answer.json()["error"].clone();
+    assert_eq!((answer.status, error["code"].as_str()), (503, Some("budget_exhausted")));
+    assert!(error["message"].as_str().unwrap().ends_with("T00:00:00Z"), "{error}");
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(group.ids(Lifecycle::InService).len(), 1, "its answer runs");
+    group.machine(&group.ids(Lifecycle::InService)[0]).llama().unwrap().release("end");
+    let (rest, is_whole) = client.body().await;
+    assert!(is_whole && rest.ends_with(b"data: [DONE]\n\n"), "{rest:?}");
+    eventually("it ends", SOON, async || group.instances().is_empty().then_some(())).await;
+    assert_eq!(scene.aws.harm(), [""; 0]);
 }
 
 #[tokio::test]
