@@ -22,11 +22,14 @@ async function crowd(world, { slots, requests }) {
 }
 
 scene('three agents and a queue', async (world) => {
-  const command = [process.execPath, LLAMA, '{port}', '800', '4', 'hold'];
+  const load = world.load();
+  const command = [process.execPath, LLAMA, '{port}', load.file, '4', 'hold'];
   const options = ['--max-instances', '3', '--slots-per-instance', '4', '--price-per-hour', '1.006'];
   const balancer = await world.balancer({ command, options });
   const page = await world.page(balancer.page);
   const requests = Array.from({ length: 17 }, () => world.ask(balancer));
+  await page.shows('#agent-rows tr', /^process-1.*Loading the model/);
+  load.end();
   await page.shows('#headline', '12 of 12 slots in use, and 5 requests wait.');
   await page.shows('#waiting', /^5$/);
   await page.shows('#slots-used', /^12$/);
@@ -34,7 +37,7 @@ scene('three agents and a queue', async (world) => {
   assert.equal(await page.tab.title(), '(5) Paddock');
   for (const name of ['process-1', 'process-2', 'process-3']) {
     await page.shows('#agent-rows tr', new RegExp(`^${name}.*4 in use.*All slots in use`));
-    await page.shows('#boots li', new RegExp(`^${name}.*Loading the model 0\\.`));
+    await page.shows('#boots li', new RegExp(`^${name}.*Loading the model \\d`));
     await page.shows('#happened', `An instance is ready: ${name}`);
   }
   assert.equal(await page.tab.locator('#agent-rows .cell[data-use="ours"]').count(), 12);

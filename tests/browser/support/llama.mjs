@@ -1,9 +1,10 @@
 // A llama.cpp that computes nothing: its health, its slots, and answers that are held until they are let go.
 //
-// `node llama.mjs PORT LOAD_MS SLOTS` is one that loads its model for so long, and `hold` as a last word one that holds
-// its answers until their clients leave.
+// `node llama.mjs PORT FILE SLOTS` is one that loads its model until this file is there, and says so at least twice; with `hold`
+// as a last word it holds its answers until their clients leave.
 
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 
@@ -12,9 +13,9 @@ export const LLAMA = fileURLToPath(import.meta.url);
 
 /** A server with so many slots. */
 export class Llama {
-  constructor(slots, loadMs = 0) {
+  constructor(slots, isLoaded = () => true) {
     this.busy = Array.from({ length: slots }, () => false);
-    this.readyAt = Date.now() + loadMs;
+    this.isLoaded = isLoaded;
     this.held = [];
     this.holds = false;
     this.server = createServer((request, response) => this.answer(request, response));
@@ -34,7 +35,7 @@ export class Llama {
   answer(request, response) {
     response.setHeader('content-type', 'application/json');
     const say = (status, body) => response.writeHead(status).end(JSON.stringify(body));
-    if (Date.now() < this.readyAt) return say(503, { error: { code: 503, message: 'Loading model' } });
+    if (!this.isLoaded()) return say(503, { error: { code: 503, message: 'Loading model' } });
     const path = request.url.split('?')[0];
     if (path === '/health') return say(200, { status: 'ok' });
     if (path === '/slots')
@@ -73,8 +74,9 @@ export class Llama {
 }
 
 if (process.argv[1] === LLAMA) {
-  const [, , port, loadMs, slots, hold] = process.argv;
-  const llama = new Llama(Number(slots), Number(loadMs));
+  const [, , port, file, slots, hold] = process.argv;
+  let asked = 0;
+  const llama = new Llama(Number(slots), () => existsSync(file) && ++asked > 2);
   llama.holds = hold === 'hold';
   llama.server.listen(Number(port), '127.0.0.1');
 }

@@ -14,7 +14,7 @@ const WIDE = { width: 1280, height: 900 };
 const NARROW = { width: 360, height: 740 };
 
 /** To find anything on the page, in milliseconds. */
-const FIND_MAX = 15_000;
+const FIND_MAX = 60_000;
 
 /** One browser for all tests of a file: it starts slowly. */
 let browser = null;

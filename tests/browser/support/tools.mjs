@@ -51,7 +51,7 @@ if (lacks && process.env.PADDOCK_TEST_TOOLS === 'required') throw new Error(lack
 if (lacks) console.error(`NOT CHECKED, for ${lacks}`);
 
 /** For a test that needs them: why it is left out, if it is. */
-export const NEEDS = { skip: lacks ? `NOT CHECKED, for ${lacks}` : false, timeout: 60_000 };
+export const NEEDS = { skip: lacks ? `NOT CHECKED, for ${lacks}` : false, timeout: 240_000 };
 
 export const load = (name) => require(name);
 export const resolve = (name) => require.resolve(name);

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The longest wait for anything, in milliseconds. */
-const WAIT_MAX = 20_000;
+const WAIT_MAX = 60_000;
 
 /** Waits until `look` finds something, and hands it over. */
 export async function until(what, look) {
