@@ -19,6 +19,9 @@ scene('logging in takes the token, and keeps nothing but a session cookie', asyn
   const page = await world.page(balancer.page, { expects: REFUSED });
   await page.shows('h1', 'Paddock');
   assert.equal(await page.tab.locator('#headline').count(), 0, 'nothing is shown before');
+  // Else browsers offer to keep the token.
+  assert.equal(await page.tab.getByLabel('Management token').getAttribute('autocomplete'), 'off');
+  await page.shows('#where', 'You stay logged in for 12 hours at most, or until the browser is closed.');
   await page.inspect('login');
 
   await logIn(page, 'guess');
