@@ -50,6 +50,20 @@ scene('logging in takes the token, and keeps nothing but a session cookie', asyn
   assert.deepEqual(await page.context.cookies(), []);
 });
 
+scene('who logs out in one tab is logged out in the others', async (world) => {
+  const balancer = await world.balancer({ token: TOKEN });
+  const page = await world.page(balancer.page);
+  await logIn(page, TOKEN);
+  await page.shows('#link', 'Live');
+  const other = await page.context.newPage();
+  await other.goto(balancer.page);
+  await other.getByText('Live').waitFor();
+  await page.tab.getByRole('button', { name: 'Log out' }).click();
+  await page.shows('label', 'Management token');
+  await other.getByLabel('Management token').waitFor();
+  assert.deepEqual(await page.context.cookies(), []);
+});
+
 scene('a session that is over leads to the form', async (world) => {
   const balancer = await world.balancer({ token: TOKEN });
   const page = await world.page(balancer.page, { expects: [...REFUSED, 'net::ERR_'] });

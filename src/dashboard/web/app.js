@@ -28,6 +28,23 @@ let fault = null;
 addEventListener('error', ({ message }) => broke(message));
 addEventListener('unhandledrejection', ({ reason }) => broke(String(reason)));
 
+/** Tells this browser's other pages that somebody logged out: their streams would go on to the session's end. */
+const logouts = new BroadcastChannel('paddock-logout');
+// The same address now answers with the log-in form.
+const leave = () => location.assign('/dashboard');
+logouts.addEventListener('message', leave);
+
+byId('logout').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  // The others are told once the cookie is gone.
+  const { action, method } = event.target;
+  const answer = await fetch(action, { method, redirect: 'manual' }).catch(() => null);
+  // Then the browser says what is wrong.
+  if (!answer) return event.target.submit();
+  logouts.postMessage(null);
+  leave();
+});
+
 watch({
   timeline: (timeline) => {
     takeTimeline(timeline);
@@ -52,8 +69,7 @@ watch({
   },
   // What its title says would soon be old.
   unseen: () => (document.title = 'Paddock'),
-  // The same address now answers with the log-in form.
-  locked: () => location.assign('/dashboard'),
+  locked: leave,
 });
 
 setInterval(() => {
