@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{BalancerConfig, FleetConfig, POOL, Secret};
 use crate::core::Event;
+use crate::dashboard::Clients;
 use crate::fleet::{AsgError, AsgFleet, Fleet, ProcessConfig, ProcessFleet, TERMINATE_GRACE};
 use crate::gate::Gate;
 use crate::ledger::{self, Keeper, LedgerError};
@@ -138,6 +139,7 @@ pub async fn run(
         token: config.management_token.map(|token| Token::new(token.into_exposed())),
         agent_addr_allow: config.agent_addr_allow,
         own: vec![proxy_addr, management_addr],
+        clients: Clients { address: proxy_addr, is_tls: config.proxy.tls.is_some() },
         pool: POOL,
         groups: fleet.group_names(),
         has_page: config.has_page,

@@ -39,6 +39,18 @@ pub struct Snapshot {
     /// How publishing to CloudWatch goes, if it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloudwatch: Option<PutsSnapshot>,
+    /// Where clients call, if whoever shows it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Clients>,
+}
+
+/// Where clients call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    /// The address that is listened on, which may be all of the machine's.
+    pub address: SocketAddr,
+    /// Whether TLS is spoken there.
+    pub is_tls: bool,
 }
 
 /// One agent. The fields down to `slots_processing` have the names and types of Paddler 1.x.
@@ -154,6 +166,7 @@ impl Snapshot {
             pools,
             agents,
             cloudwatch,
+            clients: None,
         }
     }
 }

@@ -39,7 +39,7 @@ use tracing::{debug, warn};
 
 use crate::clock::Clock;
 use crate::core::PoolId;
-use crate::dashboard::LastHour;
+use crate::dashboard::{Clients, LastHour};
 use crate::gate::Gate;
 use crate::metrics::cloudwatch::Puts;
 
@@ -86,6 +86,8 @@ pub struct ManagementConfig {
     pub agent_addr_allow: Vec<IpNet>,
     /// Where the gateway itself listens, this address included: no agent may name it.
     pub own: Vec<SocketAddr>,
+    /// Where clients call.
+    pub clients: Clients,
     /// The pool that agents serve.
     pub pool: PoolId,
     /// What people call the groups of its fleet, in their order.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use paddock::clock::Clock;
 use paddock::core::Mono;
+use paddock::dashboard::Clients;
 use paddock::management::{self, ManagementConfig};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,6 +46,7 @@ pub async fn rounds(count: usize) -> Vec<u64> {
         token: None,
         agent_addr_allow: Vec::new(),
         own: Vec::new(),
+        clients: Clients { address: management, is_tls: false },
         pool: POOL,
         groups: Vec::new(),
         has_page: false,

@@ -18,7 +18,8 @@ use crate::metrics::prometheus;
 /// The state as of now.
 pub(super) fn snapshot(shared: &Shared) -> Snapshot {
     let puts = shared.config.cloudwatch.as_ref().map(|puts| puts.snapshot());
-    Snapshot::read(&shared.gate, shared.clock.now().wall, &shared.config.groups, puts)
+    let state = Snapshot::read(&shared.gate, shared.clock.now().wall, &shared.config.groups, puts);
+    Snapshot { clients: Some(shared.config.clients), ..state }
 }
 
 /// `GET /api/v1/agents`, as of Paddler 1.x.

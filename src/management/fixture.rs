@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Ends, ManagementConfig, Shared, Token, exchange, keep_informed, router, serve};
 use crate::clock::Clock;
 use crate::core::{AgentReport, BootAges, Config, Phase, PoolConfig, PoolId};
+use crate::dashboard::Clients;
 use crate::gate::Gate;
 
 pub(crate) const POOL: PoolId = PoolId(0);
@@ -55,6 +56,7 @@ pub(crate) fn config(token: Option<&str>, has_page: bool, own: SocketAddr) -> Ma
         token: token.map(|token| Token::new(token.to_owned())),
         agent_addr_allow: Vec::new(),
         own: vec![own],
+        clients: Clients { address: ([127, 0, 0, 1], 8080).into(), is_tls: false },
         pool: POOL,
         groups: Vec::new(),
         has_page,

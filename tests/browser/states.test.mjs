@@ -234,6 +234,20 @@ scene('a balancer of another version has a page of its own, which is loaded', as
   await page.shows('#version', '99.0.0');
 });
 
+scene('the command to try asks where clients call', async (world) => {
+  const { page, tell, state } = await toldByHand(world);
+  for (const [address, isTls, url] of [
+    ['0.0.0.0:443', true, 'https://127.0.0.1/v1/'],
+    ['0.0.0.0:8443', true, 'https://127.0.0.1:8443/v1/'],
+    ['[::]:8000', false, 'http://127.0.0.1:8000/v1/'],
+    ['10.0.0.5:80', false, 'http://10.0.0.5/v1/'],
+    ['[fd00::5]:8080', false, 'http://[fd00::5]:8080/v1/'],
+  ]) {
+    await tell({ ...state, clients: { address, is_tls: isTls } });
+    await page.shows('#try', `curl ${url}`);
+  }
+});
+
 scene('an agent with a great many slots fits', async (world) => {
   const many = { slots_idle: 1000, slots_processing: 24, slots_total: 1024, slots_foreign: 4, slots_cooling: 3 };
   const page = await told(world, (state) => (state.agents = [agentAt(state, { agent_id: 'big', ...many })]));

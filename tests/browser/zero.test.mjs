@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 
+import { LLAMA } from './support/llama.mjs';
 import { scene } from './support/scene.mjs';
 
 const FLEET = ['node', 'no-such-file.mjs', '{port}'];
@@ -11,7 +12,7 @@ scene('at zero the page says so, and how to try', async (world) => {
   const page = await world.page(balancer.page);
   await page.shows('#headline', 'At zero: nothing runs, and nothing waits.');
   await page.shows('#zero', 'none costs anything now');
-  await page.shows('#try', 'curl http://127.0.0.1:8080/v1/chat/completions');
+  await page.shows('#try', `curl http://127.0.0.1:${balancer.clients}/v1/chat/completions`);
   await page.shows('#link', 'Live');
   await page.shows('#today', 'No price configured');
   await page.shows('#today-note', '--price-per-hour');
@@ -46,7 +47,20 @@ scene('the command to try is copied', async (world) => {
   await page.tab.locator('#copy').click();
   await page.shows('#copy', 'Copied');
   const copied = await page.tab.evaluate(() => navigator.clipboard.readText());
-  assert.match(copied, /^curl http:\/\/127\.0\.0\.1:8080\/v1\/chat\/completions/);
+  assert.match(copied, /^curl http:\/\/127\.0\.0\.1:\d+\/v1\/chat\/completions/);
+});
+
+scene('the command to try works', async (world) => {
+  const load = world.load();
+  load.end();
+  const balancer = await world.balancer({ command: [process.execPath, LLAMA, '{port}', load.file, '1'] });
+  const page = await world.page(balancer.page);
+  await page.shows('#headline', 'At zero');
+  const command = await page.text('#try');
+  const [, url, type, body] = /^curl (\S+) -H '(.+)' \\\n {2}-d '(.+)'$/.exec(command);
+  const [name, value] = type.split(': ');
+  const answer = await fetch(url, { method: 'POST', headers: { [name]: value }, body });
+  assert.equal(answer.status, 200, `${command}: ${await answer.text()}`);
 });
 
 scene('everything is reached by the keyboard, and nothing holds it', async (world) => {

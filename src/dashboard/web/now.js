@@ -148,8 +148,15 @@ function showIssues(state, elapsed) {
   );
 }
 
-const TRY = (host) => `curl http://${host}:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+/** A request to where clients call. Where that is every address of the machine, it is asked for as this page is. */
+function tryWords({ clients }) {
+  // A balancer of before does not say it.
+  const { address, is_tls: isTls } = clients ?? { address: '0.0.0.0:8080', is_tls: false };
+  const at = new URL(`${isTls ? 'https' : 'http'}://${address}/v1/chat/completions`);
+  if (['0.0.0.0', '[::]'].includes(at.hostname)) at.hostname = location.hostname;
+  return `curl ${at} -H 'Content-Type: application/json' \\
   -d '{"model": "any", "messages": [{"role": "user", "content": "Hello"}]}'`;
+}
 
 /** At zero: that it is meant, and how to try. */
 function showZero(state, kind) {
@@ -157,7 +164,7 @@ function showZero(state, kind) {
   show(byId('zero'), isZero);
   if (!isZero) return;
   text(byId('zero-words'), zeroWords(state));
-  text(byId('try'), TRY(location.hostname));
+  text(byId('try'), tryWords(state.snapshot));
   show(byId('copy'), Boolean(navigator.clipboard));
 }
 

@@ -45,6 +45,7 @@ async fn agents_have_paddlers_fields_and_more() {
         [
             "agents",
             "at_seconds",
+            "clients",
             "cloudwatch",
             "leases",
             "pools",
@@ -55,6 +56,7 @@ async fn agents_have_paddlers_fields_and_more() {
     );
     assert_eq!(state["agents"][0]["agent_id"], "the-agent");
     assert_eq!((&state["pools"][0]["slots_total"], &state["pools"][0]["instances"]), (&json!(2), &json!([])));
+    assert_eq!(state["clients"], json!({ "address": "127.0.0.1:8080", "is_tls": false }));
     assert_eq!(state["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(state["cloudwatch"], json!({ "puts": 0, "failures": 0, "last_error": null }));
 }
