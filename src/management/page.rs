@@ -54,7 +54,7 @@ macro_rules! asset {
 static PAGE: Asset = asset!("index.html");
 static LOGIN: Asset = asset!("login.html");
 /// What the two load. Nothing of it is a secret.
-static FILES: [Asset; 16] = [
+static FILES: [Asset; 17] = [
     asset!("agents.js"),
     asset!("app.js"),
     asset!("boot.js"),
@@ -68,6 +68,7 @@ static FILES: [Asset; 16] = [
     asset!("live.js"),
     asset!("model.js"),
     asset!("now.js"),
+    asset!("said.js"),
     asset!("style.css"),
     asset!("timeline.js"),
     asset!("words.js"),

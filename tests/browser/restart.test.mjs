@@ -33,6 +33,7 @@ scene('a lost connection is said, and the page comes back by itself', async (wor
   world.agent(balancer, 'two', second);
   await page.hides('#lost');
   await page.shows('#link', 'Live');
+  await page.shows('#said', /^Connected again at \d\d:\d\d:\d\d\./);
   await page.shows('#headline', 'Ready: 5 slots');
   await page.shows('#agent-rows', 'two');
   assert.equal(await page.tab.locator('main.stale').count(), 0);

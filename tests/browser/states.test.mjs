@@ -189,10 +189,11 @@ scene('what a later balancer calls by other names is shown all the same', async 
 });
 
 /** A page that is told nothing but what `tell` tells it; and the balancer's state. */
-async function toldByHand(world, expects = []) {
+async function toldByHand(world, expects = [], first = () => {}) {
   const balancer = await world.balancer();
-  const before = (page) =>
-    page.tab.addInitScript(() => {
+  const before = async (page) => {
+    await first(page);
+    await page.tab.addInitScript(() => {
       window.EventSource = class extends EventTarget {
         constructor() {
           super();
@@ -201,6 +202,7 @@ async function toldByHand(world, expects = []) {
         close() {}
       };
     });
+  };
   const page = await world.page(balancer.page, { before, expects });
   const tell = async (state) => {
     await page.tab.waitForFunction(() => window.source);
@@ -246,6 +248,36 @@ scene('the command to try asks where clients call', async (world) => {
     await tell({ ...state, clients: { address, is_tls: isTls } });
     await page.shows('#try', `curl ${url}`);
   }
+});
+
+scene('who listens is told of a trouble once, for as long as it lasts', async (world) => {
+  const { page, tell, state } = await toldByHand(world, [], ({ tab }) => tab.clock.install());
+  const later = () => page.tab.clock.fastForward(6000);
+  const said = () => page.tab.textContent('#said');
+  const agents = (...silent) => ({
+    ...state,
+    agents: ['one', 'two'].map((id) => {
+      const long = { ...state, at_seconds: state.at_seconds - (silent.includes(id) ? 20 : 0) };
+      return agentAt(long, { agent_id: id, is_eligible: !silent.includes(id) });
+    }),
+  });
+  await tell(agents());
+  await page.shows('#said', /^Ready: 8 slots, all free\. Nothing waits\.$/);
+  await tell(agents('two'));
+  await page.shows('#issues', 'two: Silent since');
+  assert.match(await said(), /^Ready: 8/, 'not before its time');
+  await later();
+  await tell(agents('two'));
+  await page.shows('#said', /^two: Silent\.$/);
+  await later();
+  await tell(agents('one', 'two'));
+  await page.shows('#said', /^Nothing can be served: 2 agents are connected.* one: Silent\.$/);
+  await later();
+  await tell(agents());
+  await page.shows('#said', /^Ready: 8/);
+  await later();
+  await tell(agents('two'));
+  await page.shows('#said', /^two: Silent\.$/);
 });
 
 scene('an agent with a great many slots fits', async (world) => {

@@ -3,7 +3,7 @@
 import { attrs, byId, el, part, rows, show, text } from './dom.js';
 import { ago, count, duration, timeOfDay } from './format.js';
 import { since } from './model.js';
-import { agentWords, instanceWords, restWords } from './words.js';
+import { agentWords, instanceWords, restWords, timed } from './words.js';
 
 /** With more slots than this, the cells of a kind become one. */
 const CELLS_MAX = 64;
@@ -104,9 +104,9 @@ function fill(row, { name, id, total, uses, words, where, heard }) {
       key: (word) => String(word.at),
       make: () =>
         el('p', {}, el('span', { class: 'say', 'data-part': 'title' }), el('span', { 'data-part': 'detail' })),
-      fill: (item, { level, title, detail }) => {
+      fill: (item, { level, detail, ...word }) => {
         attrs(part(item, 'title'), { 'data-level': level });
-        text(part(item, 'title'), title);
+        text(part(item, 'title'), timed(word));
         text(part(item, 'detail'), detail ? `: ${detail}` : '');
       },
     },

@@ -54,11 +54,12 @@ watch({
     version ??= snapshot.version;
     // What another version says, its own page can show.
     if (snapshot.version !== version) return location.reload();
+    const isBack = lostAt !== null && state !== null;
     lostAt = null;
     state = read(snapshot);
     cameAt = performance.now();
     takeState(state);
-    showAll();
+    showAll(isBack ? `Connected again at ${timeOfDay(state.at)}.` : null);
     fault = null;
     showLink();
   },
@@ -77,9 +78,9 @@ setInterval(() => {
   showPassing();
 }, TICK);
 
-/** What only changes with a new state. */
-function showAll() {
-  showPassing();
+/** What only changes with a new state; `news` is said to those who listen. */
+function showAll(news) {
+  showPassing(news);
   showBoots(state);
   showCosts(state);
   showTimeline();
@@ -89,10 +90,10 @@ function showAll() {
 }
 
 /** What changes with time, too: it is told as of now, by the balancer's clock. */
-function showPassing() {
+function showPassing(news = null) {
   const elapsed = (performance.now() - cameAt) / 1000;
   const now = state.at + elapsed;
-  showNow(state, elapsed);
+  showNow(state, elapsed, news);
   showStarts(state, elapsed);
   showAgents(state, now);
   showHappened(state, now);

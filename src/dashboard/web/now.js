@@ -3,29 +3,21 @@
 import { attrs, byId, el, part, rows, show, text } from './dom.js';
 import { dollars, duration } from './format.js';
 import { STATES, groupName, saved, usage } from './model.js';
-import { agentWords, headline, instanceWords, restWords } from './words.js';
+import { say } from './said.js';
+import { agentWords, headline, instanceWords, restWords, timed } from './words.js';
 
-/** From one sentence to those who listen to the next, at least, in milliseconds: a queue may come and go each second. */
-const SAID_INTERVAL = 5000;
-
-/** Of what kind the last one was, and when it was said. */
-let said = null;
-let saidAt = -Infinity;
-
-/** Fills the top of the page; `elapsed` seconds ago the state was true. */
-export function showNow(state, elapsed) {
-  const [kind, level, sentence] = headline(state, elapsed);
+/** Fills the top of the page; `elapsed` seconds ago the state was true. `news` is said beside it. */
+export function showNow(state, elapsed, news) {
+  const now = headline(state, elapsed);
+  const [kind, level, sentence] = now;
+  const issues = issuesOf(state, elapsed);
   text(byId('headline'), sentence);
-  if (kind !== said && performance.now() - saidAt >= SAID_INTERVAL) {
-    said = kind;
-    saidAt = performance.now();
-    text(byId('said'), sentence);
-  }
+  say(now, issues, news);
   attrs(byId('headline'), { 'data-kind': kind, 'data-level': level === 'bad' || level === 'warn' ? level : null });
   show(byId('now'), true);
   showTiles(state);
   showToday(state);
-  showIssues(state, elapsed);
+  showIssues(issues);
   showZero(state, kind);
 }
 
@@ -82,21 +74,21 @@ function issuesOf(state, elapsed) {
   for (const agent of state.agents) {
     const worst = agentWords(agent, null, state.at + elapsed)[0];
     if (worst.level !== 'bad') continue;
-    issues.push({ level: 'bad', title: `${agent.agent_name ?? agent.agent_id}: ${worst.title}`, detail: worst.detail });
+    issues.push({ ...worst, title: `${agent.agent_name ?? agent.agent_id}: ${worst.title}` });
   }
   // An agent that is gone, and whose answers still run, says it already.
   const spoken = new Set(state.agents.map((agent) => agent.instance));
   for (const instance of state.instances) {
     if (instance.is !== 'unheard' || spoken.has(instance.id)) continue;
-    const [{ level, title, detail }] = instanceWords(instance);
-    issues.push({ level, title: `${instance.id}: ${title}`, detail });
+    const [words] = instanceWords(instance);
+    issues.push({ ...words, title: `${instance.id}: ${words.title}` });
   }
   return issues.sort((a, b) => Number(a.level === 'warn') - Number(b.level === 'warn'));
 }
 
 function poolIssues(pool, elapsed) {
   const issues = [];
-  const add = (level, title, detail = null) => issues.push({ level, title, detail });
+  const add = (level, title, detail = null, when = null) => issues.push({ level, title, detail, when });
   const { budget } = pool.ledger;
   if (budget?.is_exhausted) {
     const left = duration(Math.max(budget.ends_in_seconds - elapsed, 0));
@@ -117,11 +109,8 @@ function poolIssues(pool, elapsed) {
   for (const group of pool.groups) {
     const name = groupName(pool, group.group) ?? 'The group';
     if (group.left_alone_seconds !== null) {
-      add(
-        'warn',
-        `${name} is left alone for ${duration(Math.max(group.left_alone_seconds - elapsed, 0))}`,
-        group.cause,
-      );
+      const left = duration(Math.max(group.left_alone_seconds - elapsed, 0));
+      add('warn', `${name} is left alone`, group.cause, `for ${left}`);
     }
     if (group.has_rival) {
       add('warn', `Another balancer works on ${name}`, 'nothing is ended for not being heard of');
@@ -130,8 +119,7 @@ function poolIssues(pool, elapsed) {
   return issues;
 }
 
-function showIssues(state, elapsed) {
-  const issues = issuesOf(state, elapsed);
+function showIssues(issues) {
   show(byId('attention'), issues.length > 0);
   rows(
     byId('issues'),
@@ -139,9 +127,9 @@ function showIssues(state, elapsed) {
     {
       key: (issue) => String(issue.at),
       make: () => el('li', {}, el('b', { 'data-part': 'title' }), el('span', { 'data-part': 'detail' })),
-      fill: (item, { level, title, detail }) => {
+      fill: (item, { level, detail, ...issue }) => {
         attrs(item, { 'data-level': level });
-        text(part(item, 'title'), title);
+        text(part(item, 'title'), timed(issue));
         text(part(item, 'detail'), detail ? `: ${detail}` : '');
       },
     },

@@ -100,6 +100,11 @@ export function restWords({ total, used, idle }) {
   return withheld > 0 ? `${idle} free, ${withheld} not offered` : `${idle} free`;
 }
 
+/** A trouble's title with since when it lasts, or until when: the title alone stays the same meanwhile. */
+export function timed({ title, when }) {
+  return when ? `${title} ${when}` : title;
+}
+
 /** All that is to be said of an agent, the worst first; `now` as the seconds since the epoch. */
 export function agentWords(agent, instance, now) {
   const said = [...agentTroubles(agent, now), ...agentEnds(agent, instance)];
@@ -111,10 +116,10 @@ export function agentWords(agent, instance, now) {
 function agentTroubles(agent, now) {
   const said = [];
   const heard = since(agent.last_update);
-  const add = (level, title, detail = null) => said.push({ level, title, detail });
+  const add = (level, title, detail = null, when = null) => said.push({ level, title, detail, when });
   if (!agent.is_connected) {
     const left = agent.leases > 0 ? `${count(agent.leases, 'answer')} of its server still under way` : null;
-    add('bad', `Not connected: last heard at ${timeOfDay(heard, now)}`, left);
+    add('bad', 'Not connected', left, `since ${timeOfDay(heard, now)}`);
   }
   let error = agent.error;
   const take = () => [error, (error = null)][0];
@@ -122,11 +127,12 @@ function agentTroubles(agent, now) {
   else if (agent.is_slots_endpoint_enabled === false) add('bad', 'Slots endpoint disabled', take());
   const until = since(agent.quarantined_until);
   if (until !== null) {
-    add('bad', `Quarantined until ${timeOfDay(until, now)} (${duration(Math.max(until - now, 0))} left)`, take());
+    const left = duration(Math.max(until - now, 0));
+    add('bad', 'Quarantined', take(), `until ${timeOfDay(until, now)} (${left} left)`);
   }
   const isSilent = agent.phase === 'ready' && !agent.is_eligible && now - heard >= SILENT_MIN;
   if (agent.is_connected && isSilent && until === null) {
-    add('bad', `Silent since ${timeOfDay(heard, now)} (${duration(now - heard)})`);
+    add('bad', 'Silent', null, `since ${timeOfDay(heard, now)} (${duration(now - heard)})`);
   }
   if (error && agent.phase === 'failing') add('bad', 'Failing', take());
   if (error) add('warn', 'Something is wrong', take());
