@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::support::program::Paddock;
+use crate::support::program::{Paddock, Program};
 
 /// The limit of the slowest of the checks that wait for a silent peer, and a busy machine's slowness.
 const SILENT_MAX: Duration = Duration::from_secs(45);
@@ -53,7 +53,11 @@ impl Examined {
 async fn examine_in(environment: &[(String, String)], args: &[&str]) -> Examined {
     let environment: Vec<(&str, &str)> =
         environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mut program = Paddock::spawn_in(&[&["doctor", "--json"], args].concat(), &environment);
+    examined(Paddock::spawn_in(&[&["doctor", "--json"], args].concat(), &environment)).await
+}
+
+/// What a `paddock doctor --json` finds that was started.
+async fn examined(mut program: Program) -> Examined {
     let code = program.wait().await.code();
     let output = program.output();
     let report: Value = serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"));

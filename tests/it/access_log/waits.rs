@@ -28,7 +28,8 @@ async fn the_wait_after_an_attempt_that_failed_is_a_wait_too() {
     let mut agent = RawClient::connect(paddock.management()).await;
     agent
         .send(format!(
-            "POST /status_update/one HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+            "POST /status_update/one HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+            paddock.management(),
             chunk(fake.addr())
         ))
         .await;

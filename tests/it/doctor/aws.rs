@@ -129,10 +129,13 @@ async fn no_capacity_is_asked_for_where_a_balancer_works() {
     let before = aws.calls_of("SetDesiredCapacity").len();
     let given = [&flags[..], &["--management-addr", &management]].concat();
     let found = examine_in(&aws.environment(), &given).await;
-    found.says("group-wake", "skip", "a balancer works on it (its claim is ");
+    found.says("group-wake", "skip", "a balancer says that it works on it");
     found.says("group-claim", "ok", "a balancer works on it: its claim is ");
     found.says("group-tag", "ok", "a claim was written ");
     found.says("cloudwatch", "ok", "the balancer's latest put worked");
+    // Its claim tells whoever cannot ask it.
+    let found = examine_in(&aws.environment(), &GIVEN).await;
+    found.says("group-wake", "skip", "a balancer works on it (its claim is ");
     assert_eq!(aws.calls_of("SetDesiredCapacity").len(), before);
     let wall = aws.clock().now().wall.as_secs();
     group.change(|config| {

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::cli::{complaint, paddock};
 use crate::support::folder::Folder;
-use crate::support::program::IMDS_ENDPOINT;
+use crate::support::program::{IMDS_ENDPOINT, Program};
 use crate::support::tls::Identity;
 use crate::support_aws::metadata;
 
@@ -93,10 +93,18 @@ async fn files_are_read_as_the_balancer_reads_them() {
 
 #[tokio::test]
 async fn limits_that_are_too_low_are_said() {
-    // More than any machine lets a program open.
-    let given = ["--asg-name", "gpu", "--max-connections", "4294967295", "--max-buffered-bytes", "4000GiB"];
-    let found = examine(&given).await;
-    found.says("open-files", "warn", "4294967295 connections need 8589939090; raise the hard limit");
+    // The machine's own hard limit may be any.
+    let script = "ulimit -n 1024 && exec \"$@\"";
+    let limited = ["sh", "-c", script, "sh", env!("CARGO_BIN_EXE_paddock"), "doctor", "--json"];
+    let words = [&limited[..], &["--asg-name", "gpu", "--max-connections", "100"]].concat();
+    let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    let found = examined(Program::spawn(&words)).await;
+    found.says(
+        "open-files",
+        "warn",
+        "1024 may be open here, and 100 connections need 4700; raise the hard limit",
+    );
+    let found = examine(&["--asg-name", "gpu", "--max-buffered-bytes", "4000GiB"]).await;
     found.says("memory", "warn", "give --max-buffered-bytes ");
     found.says("aws", "fail", "AWS");
     let found = examine(&["--asg-name", "gpu", "--max-buffered-bytes", "1MiB"]).await;
