@@ -1,11 +1,13 @@
 //! The state as it changes, for those who watch: `GET /api/v1/events`, as server-sent events (HTML Standard, section
 //! 9.2).
 //!
-//! However many watch, the state is read and written down once. A watcher is given the latest one when it has taken the
-//! one before, so that nothing queues up for a slow one. An event comes each second, and so is the sign of life as well.
+//! However many watch, the state is read and written down once each second. A watcher is given the latest one when its
+//! turn within the second has come and it has taken the one before, so that nothing queues up for a slow one. An event
+//! comes each second, and so is the sign of life as well.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,7 +17,8 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::auth::Admitted;
 use super::refusal::Refusal;
@@ -35,59 +38,98 @@ const RETRY_SECONDS: &str = "10";
 /// What nginx and its kin call the wish that they pass each event on at once.
 const NO_BUFFERING: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
 
-/// Watchers are told in so many groups, one after the other within each interval: a thousand writes at once would hold up
-/// the machine's other work for as long as they take.
-const GROUPS: usize = 128;
+/// So many watchers are told at once, when the state was read.
+pub(super) const AT_ONCE: usize = 16;
 
-/// A group is filled before the next one: few watchers are told at once.
-const GROUP_WATCHERS: usize = WATCHERS_MAX / GROUPS;
+/// The others have so many turns, spread over the second: a thousand writes at once would hold up the machine's other
+/// work for as long as they take, and a turn for each would wake the thread a thousand times. A power of two; timers know
+/// no less than a millisecond.
+pub(super) const TURNS: u32 = 256;
 
 /// Where watchers find the latest event.
 pub(super) struct Feed {
-    /// For each group. None while nobody watches: what was told then is old.
-    latest: [watch::Sender<Option<Bytes>>; GROUPS],
-    places: Arc<Semaphore>,
+    /// None while nobody watches: what was told then is old.
+    latest: watch::Sender<Option<Told>>,
+    places: Arc<Places>,
     came: Notify,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self {
-            latest: std::array::from_fn(|_| watch::Sender::new(None)),
-            places: Arc::new(Semaphore::new(WATCHERS_MAX)),
-            came: Notify::new(),
-        }
+        Self { latest: watch::Sender::new(None), places: Arc::default(), came: Notify::new() }
     }
 }
 
 impl Feed {
     /// A place for a watcher; none if all are taken.
     fn join(&self) -> Option<Watcher> {
-        let place = self.places.clone().try_acquire_owned().ok()?;
-        let has_room = |group: &&watch::Sender<_>| group.receiver_count() < GROUP_WATCHERS;
-        // There is one with room for as long as there is a place; the last may be fuller for a moment.
-        let group = self.latest.iter().find(has_room).or(self.latest.last())?;
-        let mut latest = group.subscribe();
+        let place = Place::take(&self.places)?;
+        let mut latest = self.latest.subscribe();
         // What was told a moment ago will do for the first.
         latest.mark_changed();
         self.came.notify_one();
-        Some(Watcher { latest, under_way: None, _place: place })
+        Some(Watcher { latest, due: None, under_way: None, place })
     }
 
     fn has_watchers(&self) -> bool {
-        self.places.available_permits() < WATCHERS_MAX
-    }
-
-    fn tell_all(&self, event: Option<&Bytes>) {
-        for group in &self.latest {
-            group.send_replace(event.cloned());
-        }
+        self.latest.receiver_count() > 0
     }
 
     /// Whether nothing is told at present.
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
-        self.latest.iter().all(|group| group.borrow().is_none())
+        self.latest.borrow().is_none()
+    }
+}
+
+/// An event, and when its second began.
+#[derive(Clone)]
+struct Told {
+    event: Bytes,
+    at: Instant,
+}
+
+/// Places of watchers that are free.
+struct Places(Mutex<BTreeSet<usize>>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Mutex::new((0..WATCHERS_MAX).collect()))
+    }
+}
+
+impl Places {
+    fn free(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A watcher's place, given back when it is dropped.
+struct Place {
+    number: usize,
+    of: Arc<Places>,
+}
+
+impl Place {
+    /// The first that is free.
+    fn take(places: &Arc<Places>) -> Option<Self> {
+        let number = places.free().pop_first()?;
+        Some(Self { number, of: places.clone() })
+    }
+
+    /// How long after the begin of each second its watcher is told. The turns of the first places are halves of the
+    /// second, then quarters and so on, so that any number of watchers is spread evenly.
+    fn turn(&self) -> Duration {
+        let Some(after) = self.number.checked_sub(AT_ONCE) else { return Duration::ZERO };
+        let after = after as u32 % TURNS;
+        let turn = after.reverse_bits() >> (u32::BITS - TURNS.trailing_zeros());
+        EVENT_INTERVAL * turn / TURNS
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.of.free().insert(self.number);
     }
 }
 
@@ -97,18 +139,15 @@ pub(super) async fn produce(shared: Arc<Shared>) {
     let telling = async {
         loop {
             while !feed.has_watchers() {
-                feed.tell_all(None);
+                feed.latest.send_replace(None);
                 feed.came.notified().await;
             }
-            // The first is not to wait for its turn, nor is who comes before that of their group.
-            feed.tell_all(Some(&event(&shared)));
-            tokio::time::sleep(EVENT_INTERVAL).await;
+            let mut at = Instant::now();
             while feed.has_watchers() {
-                let event = event(&shared);
-                for group in &feed.latest {
-                    group.send_replace(Some(event.clone()));
-                    tokio::time::sleep(EVENT_INTERVAL / GROUPS as u32).await;
-                }
+                feed.latest.send_replace(Some(Told { event: event(&shared), at }));
+                // A deadline, so that delays do not add up. Seconds that were slept through are not made up for.
+                at = (at + EVENT_INTERVAL).max(Instant::now());
+                sleep_until(at).await;
             }
         }
     };
@@ -149,22 +188,29 @@ pub(super) async fn events(
 
 /// One who watches.
 struct Watcher {
-    latest: watch::Receiver<Option<Bytes>>,
+    latest: watch::Receiver<Option<Told>>,
+    /// When its next turn is; none before its first event.
+    due: Option<Instant>,
     /// Ends when the connection has handed the event before to the kernel.
     under_way: Option<oneshot::Receiver<Infallible>>,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Watcher {
     /// None at the end.
     async fn next(&mut self) -> Option<Bytes> {
+        // First of all: until then the event before is written, and its end is no reason to wake up.
+        if let Some(due) = self.due {
+            sleep_until(due).await;
+        }
         if let Some(written) = self.under_way.take() {
             // Nobody sends anything: that the other end is dropped is the news.
             let _ = written.await;
         }
         loop {
             self.latest.changed().await.ok()?;
-            let Some(event) = self.latest.borrow_and_update().clone() else { continue };
+            let Some(Told { event, at }) = self.latest.borrow_and_update().clone() else { continue };
+            self.due = Some(at + EVENT_INTERVAL + self.place.turn());
             let (held, written) = oneshot::channel();
             self.under_way = Some(written);
             return Some(Bytes::from_owner(Sent { event, _held: held }));

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::super::auth::Admitted;
-use super::super::events::{EVENT_INTERVAL, WATCHERS_MAX, events, produce};
+use super::super::events::{AT_ONCE, EVENT_INTERVAL, TURNS, WATCHERS_MAX, events, produce};
 use super::super::fixture::{POOL, Served, Stream, config, gate, report, soon, until};
 use super::super::{END_GRACE, Shared};
 use super::{message, status};
@@ -128,33 +128,57 @@ async fn the_state_is_read_once_for_all_and_not_at_all_for_nobody() {
     assert!(state(&next(&mut watcher).await.unwrap()).at_seconds >= late, "not what was told long ago");
 }
 
-/// A thousand writes at once would hold up everything else for as long as they take.
-#[tokio::test(start_paused = true)]
-async fn many_are_told_one_after_the_other_and_each_once_in_an_interval() {
-    let fed = Fed::start();
+/// So many watch at once: when each was told for the second time, which is the first of its turns.
+async fn turns(fed: &Fed, watchers: usize) -> BTreeMap<Duration, usize> {
     let clock = fed.shared.clock;
-    let mut told: BTreeMap<Duration, usize> = BTreeMap::new();
     let mut watching = JoinSet::new();
-    for _ in 0..1000 {
+    let began = clock.mono().0;
+    for _ in 0..watchers {
         let mut watcher = fed.watch(Admitted::Entirely).await;
         next(&mut watcher).await.unwrap();
-        assert!(clock.mono().0.is_zero(), "the first comes at once");
+        assert_eq!(clock.mono().0, began, "the first comes at once");
         watching.spawn(async move {
             next(&mut watcher).await.unwrap();
             let second = clock.mono().0;
-            next(&mut watcher).await.unwrap();
+            for _ in 0..20 {
+                next(&mut watcher).await.unwrap();
+            }
             (second, clock.mono().0 - second)
         });
     }
+    let mut told = BTreeMap::new();
     while let Some(seen) = watching.join_next().await {
-        let (second, apart) = seen.unwrap();
-        assert!(
-            second <= 2 * EVENT_INTERVAL && apart.abs_diff(EVENT_INTERVAL) < EVENT_INTERVAL / 4,
-            "{second:?} {apart:?}"
-        );
-        *told.entry(second).or_default() += 1;
+        let (second, rest) = seen.unwrap();
+        assert!(rest.abs_diff(20 * EVENT_INTERVAL) <= TICK, "each second: {rest:?}");
+        *told.entry(second - began).or_default() += 1;
     }
-    assert!(told.len() >= 10 && told.values().all(|&count| count <= 100), "{told:?}");
+    told
+}
+
+/// Timers know no less.
+const TICK: Duration = Duration::from_millis(1);
+
+/// A thousand writes at once would hold up everything else for as long as they take.
+#[tokio::test(start_paused = true)]
+async fn many_are_told_one_after_the_other_and_each_once_in_an_interval() {
+    let told = turns(&Fed::start(), 1000).await;
+    let (first, last) = (*told.keys().next().unwrap(), *told.keys().last().unwrap());
+    assert!(first.abs_diff(EVENT_INTERVAL) <= TICK && last <= 2 * EVENT_INTERVAL, "{first:?} {last:?}");
+    let at_once = 1000_usize.div_ceil(TURNS as usize);
+    assert!(told.values().skip(1).all(|&count| count <= at_once), "{told:?}");
+    // In each tenth of the second about a tenth.
+    let mut tenths = [0; 11];
+    for (at, count) in &told {
+        tenths[((*at - EVENT_INTERVAL).as_millis() / 100) as usize] += count;
+    }
+    assert!(tenths[..10].iter().all(|count| (85..=125).contains(count)), "{tenths:?}");
+
+    let told = turns(&Fed::start(), AT_ONCE + 4).await;
+    let after: Vec<u128> =
+        told.keys().map(|at| at.saturating_sub(EVENT_INTERVAL).as_millis() / 50 * 50).collect();
+    assert_eq!(after, [0, 250, 500, 750], "any number is spread evenly: {told:?}");
+    let told = turns(&Fed::start(), AT_ONCE).await;
+    assert_eq!(told.len(), 1, "a few are told at once: {told:?}");
 }
 
 #[tokio::test(start_paused = true)]
