@@ -243,20 +243,13 @@ fn judge_proxy(subject: &str, answer: &Result<Answer, AskError>, is_secure: bool
 
 /// It is Paddock, and has no time for this machine.
 fn judge_refusal(name: &'static str, subject: &str, code: Outcome) -> Check {
-    match code {
-        Outcome::TooManyConnections => Check::warn(
-            name,
-            subject,
-            "Paddock refuses: too many connections from here",
-            "end some of them, or raise the balancer's --max-connections-per-client",
-        ),
-        code => Check::warn(
-            name,
-            subject,
-            format!("Paddock refuses: {}", code.value()),
-            "look at the balancer's log, and run this again",
-        ),
+    if code == Outcome::TooManyConnections {
+        let found = "Paddock refuses: too many connections from here";
+        let mend = "end some of them, or raise the balancer's --max-connections-per-client";
+        return Check::warn(name, subject, found, mend);
     }
+    let found = format!("Paddock refuses: {}", code.value());
+    Check::warn(name, subject, found, "look at the balancer's log, and run this again")
 }
 
 /// What is read of `/api/v1/state`; of any version.
