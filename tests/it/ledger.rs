@@ -108,7 +108,7 @@ impl Scene {
 /// What a balancer kept so long ago: so much had run today, and these ran.
 fn kept(ago: Duration, ran: Duration, instances: &[&str]) -> String {
     let at = Clock::start().now().wall - ago;
-    let time = humantime::format_rfc3339_nanos(std::time::SystemTime::UNIX_EPOCH + at).to_string();
+    let time = humantime::format_rfc3339_nanos(SystemTime::UNIX_EPOCH + at).to_string();
     let used = json!({"gpu": {"instance_nanoseconds": ran.as_nanos() as u64, "busy_nanoseconds": 0}});
     let instances: BTreeMap<&str, &str> = instances.iter().map(|&id| (id, "gpu")).collect();
     let days = json!({Day::of(at).to_string(): used});
