@@ -136,17 +136,18 @@ impl Drop for Place {
 /// Reads the state for all who watch, until cancelled.
 pub(super) async fn produce(shared: Arc<Shared>) {
     let feed = &shared.feed;
+    let now = || shared.clock.instant(shared.clock.mono());
     let telling = async {
         loop {
             while !feed.has_watchers() {
                 feed.latest.send_replace(None);
                 feed.came.notified().await;
             }
-            let mut at = Instant::now();
+            let mut at = now();
             while feed.has_watchers() {
                 feed.latest.send_replace(Some(Told { event: event(&shared), at }));
                 // A deadline, so that delays do not add up. Seconds that were slept through are not made up for.
-                at = (at + EVENT_INTERVAL).max(Instant::now());
+                at = (at + EVENT_INTERVAL).max(now());
                 sleep_until(at).await;
             }
         }

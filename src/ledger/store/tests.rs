@@ -218,7 +218,8 @@ fn the_successor_of_a_lost_or_damaged_file_is_one_all_the_same() {
     for text in [None, Some("{\"version\": 1, \"balancer\": 3"), Some("{\"version\": 2, \"balancer\": 7}")] {
         let dir = Dir::new();
         // Seven balancers, of which the last one lives on.
-        let mut old = (0..7).map(|_| dir.open(&["spot", "on demand"]).0).last().unwrap();
+        let open = || dir.open(&["spot", "on demand"]).0;
+        let mut old = (1..7).fold(open(), |_, _| open());
         old.keep(&record(10));
         match text {
             None => fs::remove_file(dir.path().join(FILE_NAME)).unwrap(),
