@@ -8,7 +8,8 @@
 //! if need be, until an answer begins; the answer's body passes and carries the permit, whose end frees the slot.
 //!
 //! **Invariant:** a request is answered exactly once. **Invariant:** no grant exceeds the free slots of its server.
-//! **Invariant:** no instance that serves or boots is ended. They are enforced in [`core`], where the others stand as well.
+//! **Invariant:** no instance that serves is ended, and none that boots but on a day whose budget is spent. They are enforced
+//! in [`core`], where the others stand as well.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod agent;
