@@ -232,14 +232,14 @@ impl Core {
     pub(super) fn group_observed(&mut self, id: PoolId, gid: GroupId, seen: GroupObserved, as_of: Mono) {
         let (now, was_observed) = (self.now, self.pools.get(&id).is_some_and(|pool| pool.is_observed));
         let Some(pool) = self.pools.get_mut(&id) else { return };
-        let is_writing = pool.is_writing(gid);
+        let is_changing = pool.is_changing(gid);
         let was_uncertain = pool.uncertain_since.is_some();
         let Some(group) = pool.groups.get_mut(&gid) else { return };
         group.min = seen.min;
         group.max = seen.max;
         group.is_protected = seen.is_protected;
         group.has_rival = seen.has_rival;
-        let is_fresh = !is_writing && group.written_at.is_none_or(|at| at + SETTLE <= as_of);
+        let is_fresh = !is_changing && group.written_at.is_none_or(|at| at + SETTLE <= as_of);
         let Some(before) = group.desired else {
             group.desired = Some(seen.desired);
             return;

@@ -217,6 +217,20 @@ fn an_end_and_a_wake_of_one_group_do_not_cross() {
 }
 
 #[test]
+fn an_end_that_is_seen_before_it_is_answered_lowers_the_wish_once() {
+    let mut scene = Scene::new(pool(1, 2));
+    let running = InstanceState::Running;
+    scene.look(&[group(2)], &[("a", running.clone()), ("b", running.clone())]);
+    scene.connect(key(1, 1), on("b", ready(1, 1, 1)));
+    scene.pass_with(secs(120 + 300 + 3), &[(key(1, 1), on("b", ready(1, 1, 1)))]);
+    assert_eq!(scene.deeds(), [terminate("a")]);
+    scene.start(1, terminate("a"));
+    scene.look(&[group(1)], &[("a", InstanceState::TerminatingWait), ("b", running)]);
+    scene.succeed(1, &[]);
+    assert_eq!(scene.core.snapshot().pools[0].groups[0].desired, Some(1));
+}
+
+#[test]
 fn in_one_plan_an_end_comes_before_a_wake() {
     let mut scene = Scene::new(PoolConfig { instances_min: 1, ..pool(1, 2) });
     scene.look(&[group(1)], &[("a", InstanceState::Running)]);
