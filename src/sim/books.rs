@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::hosts::Host;
 use super::world::World;
-use crate::core::{Day, GroupId, History, InstanceId, LedgerRecord, Life, Mono, PoolId};
+use crate::core::{Day, Event, GroupId, History, InstanceId, LedgerRecord, Life, Mono, PoolId};
 
 /// Before what was kept: the same as the shell asks for.
 const UNSEEN_MAX: Duration = Duration::from_secs(120);
@@ -172,35 +172,43 @@ impl World {
         }
     }
 
-    /// What a new balancer is told of the time before it: what was kept, and what a group remembers.
-    pub(super) fn recall_ledger(&mut self) -> (Option<Box<LedgerRecord>>, Option<History>) {
-        let (now, start) = (self.now, self.options.wall_start);
+    /// What a new balancer begins with: what was kept, and since when its fleet is asked what ran, if it is one of groups.
+    pub(super) fn recall_ledger(&mut self) -> (Option<Box<LedgerRecord>>, Option<Duration>) {
+        let today = Day::of(self.options.wall_start + self.now.0);
         let is_of_groups = self.pool(PoolId(0)).config.looks.is_some();
         let record = self.books.kept.as_ref().map(|kept| kept.record.clone());
-        let since = record.as_ref().map_or(Day::of(start + now.0).start(), |record| record.at - UNSEEN_MAX);
+        let since = record.as_ref().map_or(today.start(), |record| record.at - UNSEEN_MAX);
+        let lives = is_of_groups.then(|| self.lives());
+        self.books.restarted(lives.as_deref(), self.now);
+        (record.map(Box::new), is_of_groups.then_some(since))
+    }
+
+    /// What a group remembers by now.
+    pub(super) fn tell_history(&mut self, since: Option<Duration>) {
+        let wall = |at: Mono| self.options.wall_start + at.0;
+        let history = since.map(|since| {
+            // A group's activities: those that began since then.
+            let told = self.lives().into_iter().filter(|(_, _, began, gone)| {
+                wall(*began) >= since || gone.is_some_and(|gone| wall(gone) >= since)
+            });
+            let told = told.map(|(instance, group, began, gone)| Life {
+                instance,
+                group,
+                began: wall(began).max(since),
+                ended: gone.map(wall),
+            });
+            History { since, lives: told.collect() }
+        });
+        self.tell(Event::HistoryTold { pool: PoolId(0), history });
+    }
+
+    /// What truly ran so far.
+    fn lives(&self) -> Vec<Ran> {
         let truth = |host: &Host| {
-            Some((
-                host.instance.clone()?,
-                host.group,
-                host.visible_at,
-                host.gone_at.filter(|gone| *gone <= now),
-            ))
+            let gone_at = host.gone_at.filter(|gone| *gone <= self.now);
+            Some((host.instance.clone()?, host.group, host.visible_at, gone_at))
         };
-        let lives: Vec<_> = self.hosts.iter().filter_map(truth).collect();
-        let wall = |at: Mono| start + at.0;
-        // A group's activities: those that began since then.
-        let told = lives.iter().filter(|(_, _, began, gone)| {
-            wall(*began) >= since || gone.is_some_and(|gone| wall(gone) >= since)
-        });
-        let told = told.map(|(instance, group, began, gone)| Life {
-            instance: instance.clone(),
-            group: *group,
-            began: wall(*began).max(since),
-            ended: gone.map(wall),
-        });
-        let history = is_of_groups.then(|| History { since, lives: told.collect() });
-        self.books.restarted(is_of_groups.then_some(&lives[..]), now);
-        (record.map(Box::new), history)
+        self.hosts.iter().filter_map(truth).collect()
     }
 
     /// What today has cost, in USD, by this account.

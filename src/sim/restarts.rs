@@ -12,6 +12,8 @@ const LIFE_MAX: Duration = Duration::from_secs(3 * 24 * 3600);
 const DOWN_MAX: Duration = Duration::from_secs(20 * 60);
 /// How often it is asked again whether something is served.
 const SERVED_SOON: Duration = Duration::from_secs(17);
+/// For so long the shell asks a fleet what it remembers.
+const HISTORY_LATE_MAX: Duration = Duration::from_secs(5 * 60);
 /// How often the shell keeps the ledger.
 pub(super) const KEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -76,9 +78,15 @@ impl World {
         self.forget_calls();
         self.core = Core::new(self.options.core, self.options.pool_configs());
         self.is_down = false;
-        let (record, history) = self.recall_ledger();
+        let (record, since) = self.recall_ledger();
         self.tell(Event::LedgerRestored { pool: PoolId(0), record });
-        self.tell(Event::HistoryTold { pool: PoolId(0), history });
+        if since.is_some() && self.chance(300) {
+            self.count("a history was told late");
+            let late = self.up_to(HISTORY_LATE_MAX);
+            self.after(late, Happening::Remembers { since });
+        } else {
+            self.tell_history(since);
+        }
         for host in 0..self.hosts.len() {
             if self.hosts[host].state == HostState::Running {
                 for agent in 0..self.hosts[host].agents.len() {

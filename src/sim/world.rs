@@ -46,6 +46,9 @@ pub(super) enum Happening {
         agent: usize,
     },
     Told(Box<Event>),
+    Remembers {
+        since: Option<Duration>,
+    },
     ReportTold {
         host: usize,
         event: Box<Event>,
@@ -206,9 +209,9 @@ impl World {
         let heal_at = self.options.heal_at;
         self.at(heal_at, Happening::Heal);
         if self.options.month.is_some() {
-            let (record, history) = self.recall_ledger();
+            let (record, since) = self.recall_ledger();
             self.tell(Event::LedgerRestored { pool: PoolId(0), record });
-            self.tell(Event::HistoryTold { pool: PoolId(0), history });
+            self.tell_history(since);
             self.after(KEEP_EVERY, Happening::Keeps);
             self.plan_end();
         }
@@ -231,6 +234,7 @@ impl World {
             Happening::Sample { host, agent, epoch } => self.agent_samples(host, agent, epoch),
             Happening::Reconnects { host, agent } => self.agent_connects(host, agent),
             Happening::Told(event) => self.tell(*event),
+            Happening::Remembers { since } => self.tell_history(since),
             Happening::ReportTold { host, event, foreign, is_true } => {
                 self.report_told(host, *event, foreign, is_true);
             }
@@ -323,6 +327,7 @@ impl World {
             | Happening::Cut(_)
             | Happening::Sample { .. }
             | Happening::Told(_)
+            | Happening::Remembers { .. }
             | Happening::ReportTold { .. }
             | Happening::Shows { .. }
             | Happening::Works { .. }
