@@ -113,10 +113,13 @@ class Fetch(CloudCase):
         def read_to() -> int:
             """How far the reader of the half made file has come."""
             for link in Path(f"/proc/{process.pid}/fd").iterdir():
-                if os.readlink(link).endswith(".partial"):
-                    said = dict(line.split(":\t") for line in (link.parents[1] / "fdinfo" / link.name).read_text().splitlines()[:2])
-                    if int(said["flags"], 8) & os.O_ACCMODE == os.O_RDONLY:
-                        return int(said["pos"])
+                try:
+                    if os.readlink(link).endswith(".partial"):
+                        said = dict(line.split(":\t") for line in (link.parents[1] / "fdinfo" / link.name).read_text().splitlines()[:2])
+                        if int(said["flags"], 8) & os.O_ACCMODE == os.O_RDONLY:
+                            return int(said["pos"])
+                except FileNotFoundError:
+                    continue  # closed since it was listed
             return 0
 
         wait_until(lambda: read_to() >= size, "the first part is read")
